@@ -1,0 +1,130 @@
+//! The one door to SIMD: a table of kernels, picked once at run time.
+//!
+//! Two families. *Integer* kernels multiply unsigned by signed bytes and are exact, so every
+//! implementation agrees by arithmetic. *Float* kernels add products into 32 lanes in a fixed
+//! order, multiply and add apart (never fused), and fold the lanes in a fixed tree, so every
+//! implementation agrees bit for bit: a store gives the same distances on every machine.
+
+mod aligned;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+#[cfg(feature = "testing")]
+pub mod testing;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::sync::OnceLock;
+
+pub(crate) use self::aligned::{Block, bytes_of, bytes_of_mut};
+
+/// Codes are padded with zeros to a multiple of this many bytes and aligned to it: one cache
+/// line, and one AVX-512 register.
+pub(crate) const BLOCK: usize = 64;
+
+/// One implementation of every kernel.
+#[derive(Clone, Copy)]
+pub(crate) struct Kernels {
+    /// What the implementation is called in reports.
+    pub(crate) name: &'static str,
+    /// `sum a[i] * b[i]` of unsigned by signed bytes. Same length, a multiple of [`BLOCK`].
+    pub(crate) dot_u8i8: fn(&[u8], &[i8]) -> i32,
+    /// `sum a[i] * (b[i] - 128)` of unsigned bytes. Same length, a multiple of [`BLOCK`].
+    pub(crate) dot_u8u8: fn(&[u8], &[u8]) -> i32,
+    /// `sum (a[i] - b[i])^2`. Same length, any.
+    pub(crate) l2_squared: fn(&[f32], &[f32]) -> f32,
+    /// `sum a[i] * b[i]`. Same length, any.
+    pub(crate) dot: fn(&[f32], &[f32]) -> f32,
+    /// `sum (q[i] - (min + scale * code[i]))^2`. `codes` is at least as long as `q`.
+    pub(crate) l2_squared_u8: fn(q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32,
+    /// `sum q[i] * (min + scale * code[i])`. `codes` is at least as long as `q`.
+    pub(crate) dot_u8: fn(q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32,
+}
+
+/// The fastest kernels this machine can run.
+///
+/// The environment variable `VECSTASH_KERNEL` (`scalar`, `avx2`, `avxvnni`, `avx512`, `neon`), read once,
+/// names others; a name this machine cannot run is ignored.
+pub(crate) fn kernels() -> &'static Kernels {
+    static PICKED: OnceLock<Kernels> = OnceLock::new();
+    PICKED.get_or_init(|| {
+        let all = available();
+        let wanted = std::env::var("VECSTASH_KERNEL").unwrap_or_default();
+        let named = all.iter().find(|kernels| kernels.name == wanted);
+        *named.unwrap_or(&all[0])
+    })
+}
+
+/// Every set of kernels this machine can run, fastest first, the scalar twin last.
+pub(crate) fn available() -> Vec<Kernels> {
+    let mut all = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    all.extend(x86::available());
+    #[cfg(target_arch = "aarch64")]
+    all.extend(neon::available());
+    all.push(scalar::KERNELS);
+    all
+}
+
+/// What the integer kernels ask of their callers: equal lengths, whole blocks.
+#[inline(always)]
+fn check_blocks(a: usize, b: usize) {
+    debug_assert_eq!(a, b, "codes of different lengths");
+    debug_assert_eq!(a % BLOCK, 0, "codes that are not padded to whole blocks");
+}
+
+/// Defines `KERNELS`, a set with this name whose functions may use these CPU features: its
+/// integer kernels are `dot_u8i8_enabled` and `dot_u8u8_enabled` of the module it stands in, its
+/// float kernels those of the scalar twin, compiled once more.
+///
+/// Only the module's `available`, which has asked the CPU, may hand the set out.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! kernel_set {
+    ($name:literal, $features:literal) => {
+        pub(super) const KERNELS: $crate::kernel::Kernels = $crate::kernel::Kernels {
+            name: $name,
+            dot_u8i8: |a, b| {
+                check_blocks(a.len(), b.len());
+                // SAFETY: this set is handed out only where the CPU has its features.
+                unsafe { dot_u8i8_enabled(a, b) }
+            },
+            dot_u8u8: |a, b| {
+                check_blocks(a.len(), b.len());
+                // SAFETY: this set is handed out only where the CPU has its features.
+                unsafe { dot_u8u8_enabled(a, b) }
+            },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            l2_squared: |a, b| unsafe { l2_squared(a, b) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            dot: |a, b| unsafe { dot(a, b) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            l2_squared_u8: |q, codes, min, scale| unsafe { l2_squared_u8(q, codes, min, scale) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            dot_u8: |q, codes, min, scale| unsafe { dot_u8(q, codes, min, scale) },
+        };
+
+        #[target_feature(enable = $features)]
+        fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
+            $crate::kernel::scalar::l2_squared(a, b)
+        }
+
+        #[target_feature(enable = $features)]
+        fn dot(a: &[f32], b: &[f32]) -> f32 {
+            $crate::kernel::scalar::dot(a, b)
+        }
+
+        #[target_feature(enable = $features)]
+        fn l2_squared_u8(q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32 {
+            $crate::kernel::scalar::l2_squared_u8(q, codes, min, scale)
+        }
+
+        #[target_feature(enable = $features)]
+        fn dot_u8(q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32 {
+            $crate::kernel::scalar::dot_u8(q, codes, min, scale)
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use kernel_set;
