@@ -1,0 +1,165 @@
+//! Rows of equal length in chunks, so that growth neither copies nor over-allocates.
+
+/// Bytes a chunk aims at: small beside any large table, large beside the allocator's overhead.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Rows of `stride` values, in chunks that hold a power-of-two number of rows.
+pub(super) struct Arena<T> {
+    chunks: Vec<Vec<T>>,
+    stride: usize,
+    /// Base-two logarithm of the rows in a chunk.
+    shift: u32,
+    rows: usize,
+    zero: T,
+}
+
+impl<T: Copy> Arena<T> {
+    pub(super) fn new(stride: usize, zero: T) -> Self {
+        let row_bytes = (stride * size_of::<T>()).max(1);
+        Self {
+            chunks: Vec::new(),
+            stride,
+            shift: (CHUNK_BYTES / row_bytes).max(1).ilog2(),
+            rows: 0,
+            zero,
+        }
+    }
+
+    /// Number of rows.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Makes rows up to `rows` exist, filled with the zero value.
+    pub(super) fn grow(&mut self, rows: usize) {
+        if self.stride == 0 {
+            return;
+        }
+        let per_chunk = 1 << self.shift;
+        while self.rows < rows {
+            let within = self.rows & (per_chunk - 1);
+            if within == 0 {
+                // Only the first chunk starts small: a table of ten rows takes ten rows.
+                let first = self.chunks.is_empty();
+                let capacity = if first { 0 } else { per_chunk * self.stride };
+                self.chunks.push(Vec::with_capacity(capacity));
+            }
+            let last = self.chunks.len() - 1;
+            let filled = (within + rows - self.rows).min(per_chunk);
+            self.chunks[last].resize(filled * self.stride, self.zero);
+            self.rows += filled - within;
+        }
+    }
+
+    #[inline]
+    pub(super) fn row(&self, row: usize) -> &[T] {
+        if self.stride == 0 {
+            return &[];
+        }
+        let start = (row & ((1 << self.shift) - 1)) * self.stride;
+        &self.chunks[row >> self.shift][start..start + self.stride]
+    }
+
+    #[inline]
+    pub(super) fn row_mut(&mut self, row: usize) -> &mut [T] {
+        if self.stride == 0 {
+            return &mut [];
+        }
+        let start = (row & ((1 << self.shift) - 1)) * self.stride;
+        &mut self.chunks[row >> self.shift][start..start + self.stride]
+    }
+
+    /// Writes a row, which comes into being where it is missing.
+    pub(super) fn put(&mut self, row: usize, values: &[T]) {
+        self.grow(row + 1);
+        self.row_mut(row).copy_from_slice(values);
+    }
+
+    /// Puts row `order[i]` at place `i`, for every `i`. `order` is a permutation of all rows.
+    pub(super) fn permute(&mut self, order: &[u32]) {
+        let mut placed = vec![false; order.len()];
+        let mut first = Vec::with_capacity(self.stride);
+        for start in 0..order.len() {
+            if placed[start] || order[start] as usize == start {
+                continue;
+            }
+            // Follow the cycle: each place takes the row it waits for, the last one the first.
+            first.clear();
+            first.extend_from_slice(self.row(start));
+            let mut place = start;
+            loop {
+                placed[place] = true;
+                let source = order[place] as usize;
+                if source == start {
+                    self.row_mut(place).copy_from_slice(&first);
+                    break;
+                }
+                self.copy_row(source, place);
+                place = source;
+            }
+        }
+    }
+
+    fn copy_row(&mut self, from: usize, to: usize) {
+        let row: Vec<T> = self.row(from).to_vec();
+        self.row_mut(to).copy_from_slice(&row);
+    }
+
+    /// Allocated bytes.
+    pub(super) fn memory(&self) -> usize {
+        let values: usize = self.chunks.iter().map(Vec::capacity).sum();
+        values * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
+    }
+}
+
+/// Lengthens `vec` to `len`, growing its allocation by an eighth instead of doubling it.
+pub(super) fn grow<T: Copy>(vec: &mut Vec<T>, len: usize, fill: T) {
+    if len > vec.capacity() {
+        let capacity = len.max(vec.capacity() + vec.capacity() / 8 + 16);
+        vec.reserve_exact(capacity - vec.len());
+    }
+    if len > vec.len() {
+        vec.resize(len, fill);
+    }
+}
+
+/// Allocated bytes of a vector.
+pub(super) fn bytes_of_vec<T>(vec: &Vec<T>) -> usize {
+    vec.capacity() * size_of::<T>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_survive_growth_over_chunks() {
+        let mut arena = Arena::new(1_000, 0u32);
+        for row in 0..500 {
+            arena.put(row, &[row as u32; 1_000]);
+        }
+        assert_eq!(arena.rows(), 500);
+        assert!((0..500).all(|row| arena.row(row) == [row as u32; 1_000]));
+        assert!(arena.memory() <= 500 * 4_000 + CHUNK_BYTES + 1_024);
+    }
+
+    #[test]
+    fn permute_places_every_row() {
+        let mut arena = Arena::new(3, 0u32);
+        for row in 0..10 {
+            arena.put(row, &[row as u32; 3]);
+        }
+        let order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7];
+        arena.permute(&order);
+        assert!((0..10).all(|row| arena.row(row) == [order[row]; 3]));
+    }
+
+    #[test]
+    fn grow_adds_an_eighth() {
+        let mut vec = vec![0u8; 8_000];
+        vec.shrink_to_fit();
+        grow(&mut vec, 8_001, 7);
+        assert_eq!((vec.len(), vec[8_000]), (8_001, 7));
+        assert!(vec.capacity() <= 9_100);
+    }
+}

@@ -1,0 +1,211 @@
+//! The links of a graph and nothing else: who is whose neighbour on which level.
+
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::super::arena::{Arena, bytes_of_vec, grow};
+use crate::schema::HnswParams;
+
+/// Where a walk begins: the node of the highest level.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct EntryPoint {
+    pub(super) node: u32,
+    pub(super) level: u8,
+}
+
+/// A new list of neighbours for one node on one level.
+#[derive(Debug)]
+pub(crate) struct ListEdit {
+    pub(super) level: u8,
+    pub(super) node: u32,
+    pub(super) links: Vec<u32>,
+}
+
+/// Changes to a graph, worked out aside.
+#[derive(Default, Debug)]
+pub(crate) struct Edits {
+    pub(super) lists: Vec<ListEdit>,
+    /// Where walks begin from now on, if that changes.
+    pub(super) entry: Option<EntryPoint>,
+}
+
+/// The list of a node above level 0.
+struct Upper {
+    node: u32,
+    level: u8,
+    list: u32,
+}
+
+/// Lists of fixed capacity: all on level 0 by node, the few above it by a number of their own.
+///
+/// A list is its length followed by its links.
+pub(super) struct Graph {
+    m: usize,
+    m0: usize,
+    level0: Arena<u32>,
+    uppers: Arena<u32>,
+    by_node: HashTable<Upper>,
+    free_uppers: Vec<u32>,
+    /// How many level-0 lists hold a node. Sticks at its maximum, since only 0 and 1 matter.
+    in_degrees: Vec<u16>,
+    entry: Option<EntryPoint>,
+}
+
+impl Graph {
+    pub(super) fn new(params: &HnswParams) -> Self {
+        Self {
+            m: params.m,
+            m0: params.m0,
+            level0: Arena::new(params.m0 + 1, 0),
+            uppers: Arena::new(params.m + 1, 0),
+            by_node: HashTable::new(),
+            free_uppers: Vec::new(),
+            in_degrees: Vec::new(),
+            entry: None,
+        }
+    }
+
+    pub(super) fn entry(&self) -> Option<EntryPoint> {
+        self.entry
+    }
+
+    /// Most links of a list on this level.
+    pub(super) fn capacity(&self, level: u8) -> usize {
+        if level == 0 { self.m0 } else { self.m }
+    }
+
+    /// The neighbours of a node; none where it has no list.
+    #[inline]
+    pub(super) fn links(&self, level: u8, node: u32) -> &[u32] {
+        let list = if level == 0 {
+            if node as usize >= self.level0.rows() {
+                return &[];
+            }
+            self.level0.row(node as usize)
+        } else {
+            match self.upper(level, node) {
+                Some(list) => self.uppers.row(list as usize),
+                None => return &[],
+            }
+        };
+        &list[1..=list[0] as usize]
+    }
+
+    fn upper(&self, level: u8, node: u32) -> Option<u32> {
+        let same = |upper: &Upper| upper.node == node && upper.level == level;
+        let found = self.by_node.find(hash(level, node), same);
+        found.map(|upper| upper.list)
+    }
+
+    pub(super) fn in_degree(&self, node: u32) -> u16 {
+        self.in_degrees.get(node as usize).copied().unwrap_or(0)
+    }
+
+    /// Puts changes in place.
+    pub(super) fn apply(&mut self, edits: Edits) {
+        for edit in edits.lists {
+            self.set(edit.level, edit.node, &edit.links);
+        }
+        if edits.entry.is_some() {
+            self.entry = edits.entry;
+        }
+    }
+
+    fn set(&mut self, level: u8, node: u32, links: &[u32]) {
+        if level == 0 {
+            self.level0.grow(node as usize + 1);
+            self.count(node, links);
+            write(self.level0.row_mut(node as usize), links);
+        } else {
+            let list = self.upper(level, node);
+            let list = list.unwrap_or_else(|| self.add_upper(level, node));
+            write(self.uppers.row_mut(list as usize), links);
+        }
+    }
+
+    fn add_upper(&mut self, level: u8, node: u32) -> u32 {
+        let fresh = self.uppers.rows() as u32;
+        let list = self.free_uppers.pop().unwrap_or(fresh);
+        self.uppers.grow(list as usize + 1);
+        let upper = Upper { node, level, list };
+        let rehash = |upper: &Upper| hash(upper.level, upper.node);
+        self.by_node.insert_unique(hash(level, node), upper, rehash);
+        list
+    }
+
+    /// Counts in-links anew for a level-0 list that is about to become `links`.
+    fn count(&mut self, node: u32, links: &[u32]) {
+        let highest = links.iter().copied().max().unwrap_or(0).max(node);
+        grow(&mut self.in_degrees, highest as usize + 1, 0);
+        let list = self.level0.row(node as usize);
+        for &old in &list[1..=list[0] as usize] {
+            let degree = &mut self.in_degrees[old as usize];
+            if *degree != u16::MAX {
+                *degree = degree.saturating_sub(1);
+            }
+        }
+        for &new in links {
+            let degree = &mut self.in_degrees[new as usize];
+            *degree = degree.saturating_add(1);
+        }
+    }
+
+    /// Clears every list of a node of this level, before its number is used again.
+    pub(super) fn clear(&mut self, node: u32, level: u8) {
+        self.set(0, node, &[]);
+        for level in 1..=level {
+            let same = |upper: &Upper| upper.node == node && upper.level == level;
+            if let Ok(found) = self.by_node.find_entry(hash(level, node), same) {
+                let (upper, _) = found.remove();
+                self.free_uppers.push(upper.list);
+            }
+        }
+        // No list holds the node any more; a count that stuck starts again from there.
+        self.in_degrees[node as usize] = 0;
+    }
+
+    /// Level-0 lists, including empty ones of nodes that have none.
+    pub(super) fn nodes(&self) -> usize {
+        self.level0.rows()
+    }
+
+    /// Feeds everything that decides the answers to a hash.
+    pub(super) fn fingerprint(
+        &self,
+        hash: &mut Xxh3Default,
+        nodes: impl Iterator<Item = (u32, u8)>,
+    ) {
+        let entry = self.entry.map(|entry| entry.node);
+        hash.update(&entry.unwrap_or(u32::MAX).to_le_bytes());
+        for (node, level) in nodes {
+            for level in 0..=level {
+                let links = self.links(level, node);
+                hash.update(&(links.len() as u32).to_le_bytes());
+                for link in links {
+                    hash.update(&link.to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// Allocated bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.level0.memory()
+            + self.uppers.memory()
+            + self.by_node.allocation_size()
+            + bytes_of_vec(&self.free_uppers)
+            + bytes_of_vec(&self.in_degrees)
+    }
+}
+
+fn write(list: &mut [u32], links: &[u32]) {
+    list[0] = links.len() as u32;
+    list[1..=links.len()].copy_from_slice(links);
+}
+
+fn hash(level: u8, node: u32) -> u64 {
+    // A multiplication spreads numbers over the high bits, which the table also looks at.
+    let key = u64::from(node) << 8 | u64::from(level);
+    let product = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    product ^ product >> 32
+}

@@ -1,0 +1,355 @@
+//! Insertion, Algorithms 1 and 4 of Malkov and Yashunin: find candidates, then link a batch.
+//!
+//! Nothing here changes a graph. A batch of new nodes is linked in four steps: each takes the
+//! other new nodes among its candidates and selects its neighbours; their reverse links are
+//! grouped by target; each target's new list is worked out; a guard keeps every node's last
+//! in-link. The steps run in parallel and depend on nothing but the graph and the batch.
+
+use std::collections::HashMap;
+
+use rayon::prelude::*;
+
+use super::super::codes::{Codes, Point};
+use super::Parts;
+use super::graph::{Edits, EntryPoint, Graph, ListEdit};
+use super::nodes::{DEAD, Nodes};
+use super::search::{Near, Scorer, Walk, descend};
+use crate::schema::HnswParams;
+
+/// Batches up to this size are linked on the caller's own thread.
+const SEQUENTIAL_MAX: usize = 8;
+
+/// Candidates for a new node's neighbours, by level.
+pub(super) type Pools = Vec<Vec<Near>>;
+
+/// A node about to be linked.
+pub(super) struct Newcomer {
+    pub(super) node: u32,
+    pub(super) level: u8,
+    pub(super) pools: Pools,
+}
+
+/// Existing nodes and, numbered behind them, those of a batch that are in no index yet.
+pub(super) struct Space<'a> {
+    nodes: &'a Nodes,
+    batch: Option<&'a Codes>,
+    /// Number of the first node of the batch.
+    base: u32,
+}
+
+impl<'a> Space<'a> {
+    /// Existing nodes alone.
+    pub(super) fn of(nodes: &'a Nodes) -> Self {
+        Self {
+            nodes,
+            batch: None,
+            base: u32::MAX,
+        }
+    }
+
+    /// Existing nodes and a batch.
+    pub(super) fn with(nodes: &'a Nodes, batch: &'a Codes) -> Self {
+        Self {
+            nodes,
+            batch: Some(batch),
+            base: nodes.len() as u32,
+        }
+    }
+
+    #[inline]
+    pub(super) fn point(&self, node: u32) -> Point<'a> {
+        match (self.batch, node.checked_sub(self.base)) {
+            (Some(batch), Some(place)) => batch.point(place),
+            _ => self.nodes.point(node),
+        }
+    }
+
+    #[inline]
+    fn between(&self, a: u32, b: u32) -> f32 {
+        let geometry = &self.nodes.codes.geometry;
+        geometry.between(self.point(a), self.point(b))
+    }
+
+    pub(super) fn near(&self, from: u32, node: u32) -> Near {
+        Near {
+            key: self.between(node, from),
+            node,
+        }
+    }
+
+    fn is_dead(&self, node: u32) -> bool {
+        node < self.base && self.nodes.is(node, DEAD)
+    }
+}
+
+/// The search part of Algorithm 1: candidates on every level from `level` down.
+pub(super) fn candidates(
+    graph: &Graph,
+    scorer: &Scorer<'_>,
+    level: u8,
+    ef: usize,
+    walk: &mut Walk,
+) -> Pools {
+    let Some(entry) = graph.entry() else {
+        return Vec::new();
+    };
+    let top = level.min(entry.level);
+    let mut entries = vec![descend(graph, entry, top, scorer)];
+    let mut pools = vec![Vec::new(); usize::from(top) + 1];
+    for level in (0..=top).rev() {
+        walk.search_layer(graph, level, &entries, ef, usize::MAX, scorer);
+        let pool: Vec<Near> = walk.found().collect();
+        if !pool.is_empty() {
+            entries = pool.iter().map(|near| near.node).collect();
+        }
+        pools[usize::from(level)] = pool;
+    }
+    pools
+}
+
+/// Algorithm 4: up to `m` of `pool`, which is sorted, none nearer to one already taken than to
+/// the new node.
+///
+/// Places left over stay empty. Filling them from what was passed over raised recall at ef 32
+/// from .982 to .989 (sift8k, 8-bit), for longer lists to walk and to prune.
+pub(super) fn select_neighbors(space: &Space<'_>, pool: &[Near], m: usize) -> Vec<Near> {
+    let mut taken: Vec<Near> = Vec::with_capacity(m.min(pool.len()));
+    for near in pool {
+        if taken.len() == m {
+            break;
+        }
+        if is_diverse(space, &taken, near) {
+            taken.push(*near);
+        }
+    }
+    taken
+}
+
+/// Whether no node of `taken` is nearer to `near` than the node they are neighbours of.
+pub(super) fn is_diverse(space: &Space<'_>, taken: &[Near], near: &Near) -> bool {
+    let apart = |other: &Near| space.between(near.node, other.node) >= near.key;
+    taken.iter().all(apart)
+}
+
+/// Works out every list that changes when `newcomers` enter the graph.
+pub(super) fn link(
+    space: &Space<'_>,
+    graph: &Graph,
+    params: &HnswParams,
+    newcomers: &[Newcomer],
+) -> Edits {
+    let indexes: Vec<usize> = (0..newcomers.len()).collect();
+    let forward = map(&indexes, |&index| {
+        forward_lists(space, params, newcomers, index)
+    });
+    let forward: HashMap<(u8, u32), Vec<u32>> = forward.into_iter().flatten().collect();
+    let incoming = reverse(&forward);
+    let mut lists = map(&incoming, |arrivals| {
+        merge(space, graph, &forward, arrivals)
+    });
+    keep_last_in_links(graph, &forward, &mut lists);
+    let touched = lists.iter().map(|list| (list.level, list.node));
+    let touched: std::collections::HashSet<(u8, u32)> = touched.collect();
+    let mut edits: Vec<ListEdit> = lists.into_iter().map(Merged::into_edit).collect();
+    let untouched = forward
+        .into_iter()
+        .filter(|(key, _)| !touched.contains(key));
+    edits.extend(untouched.map(|((level, node), links)| ListEdit { level, node, links }));
+    edits.sort_unstable_by_key(|edit| (edit.level, edit.node));
+    Edits {
+        lists: edits,
+        entry: highest(graph.entry(), newcomers),
+    }
+}
+
+/// Maps in order, in parallel where there is enough to do.
+pub(super) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
+    if items.len() > SEQUENTIAL_MAX {
+        items.par_iter().map(work).collect()
+    } else {
+        items.iter().map(work).collect()
+    }
+}
+
+/// The neighbours that a newcomer selects on each of its levels.
+fn forward_lists(
+    space: &Space<'_>,
+    params: &HnswParams,
+    newcomers: &[Newcomer],
+    index: usize,
+) -> Vec<((u8, u32), Vec<u32>)> {
+    let new = &newcomers[index];
+    let mut mates: Vec<(u8, Near)> = Vec::with_capacity(newcomers.len());
+    for mate in newcomers.iter().filter(|mate| mate.node != new.node) {
+        mates.push((mate.level, space.near(new.node, mate.node)));
+    }
+    let select = |level: u8| {
+        let pool = new.pools.get(usize::from(level));
+        let living = |near: &Near| !space.is_dead(near.node);
+        let pool = pool.into_iter().flatten().copied().filter(living);
+        let mates = mates.iter().filter(|(top, _)| *top >= level);
+        let mut pool: Vec<Near> = pool.chain(mates.map(|(_, near)| *near)).collect();
+        pool.sort_unstable_by(Near::order);
+        pool.truncate(params.ef_construction.max(params.m));
+        let taken = select_neighbors(space, &pool, params.m);
+        let links = taken.iter().map(|near| near.node).collect();
+        ((level, new.node), links)
+    };
+    (0..=new.level).map(select).collect()
+}
+
+/// Newcomers that chose `node` on `level`, in ascending order.
+struct Arrivals {
+    level: u8,
+    node: u32,
+    from: Vec<u32>,
+}
+
+fn reverse(forward: &HashMap<(u8, u32), Vec<u32>>) -> Vec<Arrivals> {
+    let links = forward
+        .iter()
+        .flat_map(|(&(level, from), links)| links.iter().map(move |&node| (level, node, from)));
+    let mut links: Vec<(u8, u32, u32)> = links.collect();
+    links.sort_unstable();
+    let groups = links.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
+    let arrivals = groups.map(|group| Arrivals {
+        level: group[0].0,
+        node: group[0].1,
+        from: group.iter().map(|link| link.2).collect(),
+    });
+    arrivals.collect()
+}
+
+/// A list after its arrivals, and what it let go of for them.
+struct Merged {
+    level: u8,
+    node: u32,
+    links: Vec<u32>,
+    dropped: Vec<u32>,
+}
+
+impl Merged {
+    fn into_edit(self) -> ListEdit {
+        ListEdit {
+            level: self.level,
+            node: self.node,
+            links: self.links,
+        }
+    }
+}
+
+fn merge(
+    space: &Space<'_>,
+    graph: &Graph,
+    forward: &HashMap<(u8, u32), Vec<u32>>,
+    arrivals: &Arrivals,
+) -> Merged {
+    let &Arrivals { level, node, .. } = arrivals;
+    let own = forward.get(&(level, node)).map(Vec::as_slice);
+    let mut links = own.unwrap_or_else(|| graph.links(level, node)).to_vec();
+    let fresh: Vec<u32> = arrivals
+        .from
+        .iter()
+        .copied()
+        .filter(|from| !links.contains(from))
+        .collect();
+    links.extend(fresh);
+    let mut dropped = Vec::new();
+    if links.len() > graph.capacity(level) {
+        let live = links.iter().filter(|&&link| !space.is_dead(link));
+        let mut pool: Vec<Near> = live.map(|&link| space.near(node, link)).collect();
+        pool.sort_unstable_by(Near::order);
+        links = shrink(space, &pool, graph.capacity(level));
+        let gone = pool.iter().map(|near| near.node);
+        dropped = gone.filter(|link| !links.contains(link)).collect();
+    }
+    Merged {
+        level,
+        node,
+        links,
+        dropped,
+    }
+}
+
+/// The links that stay, nearest first: all if they fit, else by Algorithm 4.
+fn shrink(space: &Space<'_>, pool: &[Near], capacity: usize) -> Vec<u32> {
+    if pool.len() <= capacity {
+        return pool.iter().map(|near| near.node).collect();
+    }
+    let taken = select_neighbors(space, pool, capacity);
+    taken.iter().map(|near| near.node).collect()
+}
+
+/// Takes back a dropped link that was its target's last, in place of the farthest link whose
+/// target has others.
+fn keep_last_in_links(graph: &Graph, forward: &HashMap<(u8, u32), Vec<u32>>, lists: &mut [Merged]) {
+    let bottom = || forward.iter().filter(|((level, _), _)| *level == 0);
+    let mut gained: HashMap<u32, i64> = HashMap::new();
+    for &link in bottom().flat_map(|(_, links)| links) {
+        *gained.entry(link).or_default() += 1;
+    }
+    let lists: Vec<&mut Merged> = lists.iter_mut().filter(|list| list.level == 0).collect();
+    for list in &lists {
+        // Arrivals that stayed are in-links of the newcomers they came from.
+        let own = forward.get(&(0, list.node)).map(Vec::as_slice);
+        let before = own.unwrap_or_else(|| graph.links(0, list.node));
+        for link in list.links.iter().filter(|link| !before.contains(link)) {
+            *gained.entry(*link).or_default() += 1;
+        }
+        for link in list.dropped.iter().filter(|link| before.contains(link)) {
+            *gained.entry(*link).or_default() -= 1;
+        }
+    }
+    for list in lists {
+        for &lost in &list.dropped {
+            let degree = |gained: &HashMap<u32, i64>, node: u32| {
+                i64::from(graph.in_degree(node)) + gained.get(&node).copied().unwrap_or(0)
+            };
+            if degree(&gained, lost) > 0 {
+                continue;
+            }
+            let spare = list
+                .links
+                .iter()
+                .rposition(|&link| degree(&gained, link) > 1);
+            if let Some(place) = spare {
+                *gained.entry(list.links[place]).or_default() -= 1;
+                *gained.entry(lost).or_default() += 1;
+                list.links[place] = lost;
+            }
+        }
+    }
+}
+
+/// The entry point once `newcomers` are in, if one of them is above all others.
+fn highest(entry: Option<EntryPoint>, newcomers: &[Newcomer]) -> Option<EntryPoint> {
+    let mut best = entry;
+    for new in newcomers {
+        if best.is_none_or(|best| new.level > best.level) {
+            best = Some(EntryPoint {
+                node: new.node,
+                level: new.level,
+            });
+        }
+    }
+    best.filter(|_| best != entry)
+}
+
+/// What a walk for a new row's neighbours needs: it walks over nodes that are hidden as yet.
+pub(super) fn find_candidates(
+    parts: &Parts<'_>,
+    graph: &Graph,
+    point: Point<'_>,
+    level: u8,
+) -> Pools {
+    parts.scratches.lend(|scratch| {
+        scratch.probe.aim(point);
+        let scorer = Scorer {
+            nodes: parts.nodes,
+            probe: &scratch.probe,
+            skip: DEAD,
+        };
+        let ef = parts.params.ef_construction;
+        candidates(graph, &scorer, level, ef, &mut scratch.walk)
+    })
+}

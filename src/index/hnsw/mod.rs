@@ -1,0 +1,221 @@
+//! The HNSW index: a graph over 8-bit codes, one node per distinct code.
+//!
+//! Three parts that know nothing of each other: `nodes` (codes and the rows that share them),
+//! `graph` (links only) and the rows' stored form. `search` walks, `insert` links a batch,
+//! `build` links everything, `repair` keeps all of it reachable and free of the dead. Tables with
+//! few distinct vectors have no graph and are scanned.
+
+mod build;
+mod check;
+mod graph;
+mod insert;
+mod nodes;
+mod query;
+mod repair;
+mod search;
+mod write;
+
+use parking_lot::Mutex;
+
+use self::graph::Graph;
+use self::nodes::Nodes;
+use self::search::Scratch;
+pub(crate) use self::write::{HnswPatch, HnswPlan};
+use super::codes::Geometry;
+use super::rows::Rows;
+use super::stored::Stored;
+use super::{IndexMemory, IndexSpec};
+use crate::encoding::EncodedView;
+use crate::error::IndexError;
+use crate::ids::{RowId, Slot};
+use crate::limits;
+use crate::schema::HnswParams;
+
+/// Rows, their nodes and the graph over them.
+pub(crate) struct Hnsw {
+    params: HnswParams,
+    rows: Rows,
+    nodes: Nodes,
+    stored: Stored,
+    /// None while a scan is faster.
+    graph: Option<Graph>,
+    /// Counts changes of what is found.
+    version: u64,
+    /// Counts the times that numbers of nodes were released: plans of before name other nodes.
+    epoch: u64,
+    sweep: Option<Sweep>,
+    /// Nodes linked since every node was last proved reachable.
+    unproved: usize,
+    scratches: Scratches,
+}
+
+/// A pass over all nodes that takes the links to dead ones out.
+struct Sweep {
+    /// Nodes below this one are done.
+    next: u32,
+    /// Nodes that were dead when the pass began: at its end no link leads to them.
+    doomed: Vec<u32>,
+}
+
+/// What walks and linking read, without the graph, which may be one that is being made.
+struct Parts<'a> {
+    nodes: &'a Nodes,
+    params: &'a HnswParams,
+    scratches: &'a Scratches,
+}
+
+impl Hnsw {
+    pub(super) fn new(spec: &IndexSpec) -> Self {
+        let geometry = Geometry::new(spec.dim, spec.distance);
+        Self {
+            params: spec.hnsw,
+            rows: Rows::default(),
+            nodes: Nodes::new(geometry),
+            stored: Stored::new(spec),
+            graph: None,
+            version: 0,
+            epoch: 0,
+            sweep: None,
+            unproved: 0,
+            scratches: Scratches {
+                geometry,
+                idle: Mutex::new(Vec::new()),
+            },
+        }
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            nodes: &self.nodes,
+            params: &self.params,
+            scratches: &self.scratches,
+        }
+    }
+
+    pub(super) fn reserve(&mut self, rows: usize) {
+        self.rows.reserve(rows);
+        self.nodes.reserve(rows);
+    }
+
+    pub(super) fn load(&mut self, slot: Slot, id: RowId, vector: EncodedView<'_>) {
+        let Self {
+            rows,
+            nodes,
+            stored,
+            scratches,
+            ..
+        } = self;
+        scratches.lend(|scratch| {
+            let point = scratch.coder.encode(vector);
+            let record = stored.record(vector, point);
+            // Levels are drawn in `build`, once the node's first row is known.
+            let node = nodes.find(point).unwrap_or_else(|| nodes.create(point, 0));
+            rows.put(slot, id, node);
+            nodes.attach(node, slot, rows);
+            stored.put(slot, &record);
+        });
+    }
+
+    pub(super) fn build(
+        &mut self,
+        progress: &(dyn Fn(usize, usize) -> bool + Sync),
+    ) -> Result<(), IndexError> {
+        let new_of_old = self.nodes.sort(&self.rows);
+        self.rows.renumber(&new_of_old);
+        for node in 0..self.nodes.len() as u32 {
+            let first = self.nodes.slots(node).first();
+            let id = first.and_then(|&slot| self.rows.id(Slot::from_raw(slot)));
+            let level = self.level_of(id.unwrap_or_default());
+            self.nodes.set_level(node, level);
+        }
+        self.rows.show_all();
+        self.nodes.publish(&self.rows, false);
+        self.version += 1;
+        if self.nodes.live() >= limits::GRAPH_MIN {
+            self.graph = Some(build::build(&self.parts(), progress)?);
+        } else if !progress(self.nodes.live(), self.nodes.live()) {
+            return Err(IndexError::Cancelled);
+        }
+        Ok(())
+    }
+
+    fn level_of(&self, id: RowId) -> u8 {
+        Nodes::draw_level(self.params.seed, self.params.m, id)
+    }
+
+    pub(super) fn publish(&mut self, limit: RowId) {
+        let lowered = limit < self.rows.limit;
+        self.rows.limit = limit;
+        self.nodes.publish(&self.rows, lowered);
+        self.version += 1;
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) {
+        let Some(node) = self.rows.node(slot) else {
+            return;
+        };
+        self.nodes.detach(node, slot, &self.rows);
+        self.rows.take(slot);
+        if self.graph.is_none() && self.nodes.is(node, nodes::DEAD) {
+            // No link leads to it.
+            self.nodes.release(&[node]);
+        }
+        self.version += 1;
+    }
+
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn row_id(&self, slot: Slot) -> Option<RowId> {
+        self.rows.id(slot)
+    }
+
+    pub(super) fn holds(&self, slot: Slot, vector: EncodedView<'_>) -> bool {
+        let node = self.rows.node(slot);
+        node.is_some_and(|node| self.stored.holds(slot, vector, self.nodes.point(node)))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn dead(&self) -> usize {
+        self.nodes.dead()
+    }
+
+    pub(super) fn distinct(&self) -> usize {
+        self.nodes.live()
+    }
+
+    pub(super) fn memory(&self) -> IndexMemory {
+        let doomed = self
+            .sweep
+            .as_ref()
+            .map_or(0, |sweep| sweep.doomed.capacity() * 4);
+        let idle = self.scratches.idle.lock();
+        let scratches: usize = idle.iter().map(Scratch::memory).sum();
+        IndexMemory {
+            codes: self.nodes.codes.memory() + self.stored.memory(),
+            links: self.graph.as_ref().map_or(0, Graph::memory),
+            other: self.rows.memory() + self.nodes.memory() + doomed + scratches,
+        }
+    }
+}
+
+/// Buffers of walks that are not under way.
+struct Scratches {
+    geometry: Geometry,
+    idle: Mutex<Vec<Scratch>>,
+}
+
+impl Scratches {
+    /// Lends buffers to one walk.
+    fn lend<R>(&self, walk: impl FnOnce(&mut Scratch) -> R) -> R {
+        let idle = self.idle.lock().pop();
+        let mut scratch = idle.unwrap_or_else(|| Scratch::new(self.geometry));
+        let result = walk(&mut scratch);
+        self.idle.lock().push(scratch);
+        result
+    }
+}

@@ -1,0 +1,334 @@
+//! The nodes of a graph: one per distinct code, with the rows that share it.
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::super::arena::{bytes_of_vec, grow};
+use super::super::codes::{Codes, Geometry, Point};
+use super::super::rows::Rows;
+use super::super::twins::Twins;
+use crate::ids::{RowId, Slot};
+
+/// Highest level a node can be drawn: with `m` of 2, a level for every bit of a row count.
+const LEVEL_MAX: u8 = 30;
+
+/// State bits above the level: a node without rows, and one whose rows are all hidden.
+pub(super) const DEAD: u8 = 1 << 5;
+pub(super) const HIDDEN: u8 = 1 << 6;
+/// The state of a number that waits to be used again.
+const FREE: u8 = DEAD | 1 << 7;
+const LEVEL: u8 = DEAD - 1;
+
+/// Marks a node without rows.
+const NONE: u32 = u32::MAX;
+/// Set where a node's rows are a list in `shared`, and its place is in the other bits.
+const SHARED: u32 = 1 << 31;
+
+/// Codes, their rows and their states, by node.
+pub(super) struct Nodes {
+    pub(super) codes: Codes,
+    /// Finds the live node of a code.
+    twins: Twins,
+    /// The slot of the only row, or `SHARED` and a place, or `NONE`.
+    members: Vec<u32>,
+    /// Slots of nodes with several rows, in the order of row ids.
+    shared: Vec<Vec<u32>>,
+    shared_free: Vec<u32>,
+    states: Vec<u8>,
+    free: Vec<u32>,
+    dead: usize,
+    /// Nodes to look at again when the limit of what is visible moves.
+    hidden: Vec<u32>,
+}
+
+impl Nodes {
+    pub(super) fn new(geometry: Geometry) -> Self {
+        Self {
+            codes: Codes::new(geometry),
+            twins: Twins::default(),
+            members: Vec::new(),
+            shared: Vec::new(),
+            shared_free: Vec::new(),
+            states: Vec::new(),
+            free: Vec::new(),
+            dead: 0,
+            hidden: Vec::new(),
+        }
+    }
+
+    /// Numbers given out so far: live, dead and free nodes.
+    pub(super) fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Nodes with rows.
+    pub(super) fn live(&self) -> usize {
+        self.len() - self.dead - self.free.len()
+    }
+
+    /// Nodes without rows that links may still lead to.
+    pub(super) fn dead(&self) -> usize {
+        self.dead
+    }
+
+    pub(super) fn reserve(&mut self, nodes: usize) {
+        self.codes.reserve(nodes);
+        self.twins.reserve(&self.codes, nodes);
+        self.members.reserve_exact(nodes);
+        self.states.reserve_exact(nodes);
+    }
+
+    #[inline]
+    pub(super) fn point(&self, node: u32) -> Point<'_> {
+        self.codes.point(node)
+    }
+
+    /// Whether a node's state has any of these bits.
+    #[inline]
+    pub(super) fn is(&self, node: u32, bits: u8) -> bool {
+        self.states[node as usize] & bits != 0
+    }
+
+    pub(super) fn is_free(&self, node: u32) -> bool {
+        self.states[node as usize] & FREE == FREE
+    }
+
+    pub(super) fn level(&self, node: u32) -> u8 {
+        self.states[node as usize] & LEVEL
+    }
+
+    /// Live nodes in ascending order.
+    pub(super) fn live_nodes(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.len() as u32).filter(|&node| !self.is(node, DEAD))
+    }
+
+    /// Dead nodes in ascending order, without the free ones.
+    pub(super) fn dead_nodes(&self) -> impl Iterator<Item = u32> + '_ {
+        (0..self.len() as u32).filter(|&node| self.is(node, DEAD) && !self.is_free(node))
+    }
+
+    /// The live node of a code.
+    pub(super) fn find(&self, point: Point<'_>) -> Option<u32> {
+        self.twins.find(&self.codes, point)
+    }
+
+    /// The number that the `nth` new node from now on will have.
+    pub(super) fn nth_new(&self, nth: usize) -> u32 {
+        match self.free.len().checked_sub(nth + 1) {
+            Some(place) => self.free[place],
+            None => (self.len() + nth - self.free.len()) as u32,
+        }
+    }
+
+    /// Makes a node of a code that has no twin.
+    pub(super) fn create(&mut self, point: Point<'_>, level: u8) -> u32 {
+        let node = self.free.pop().unwrap_or(self.len() as u32);
+        self.codes.put(node, point);
+        self.twins.insert(&self.codes, node);
+        let len = self.len().max(node as usize + 1);
+        grow(&mut self.members, len, NONE);
+        grow(&mut self.states, len, 0);
+        self.members[node as usize] = NONE;
+        self.states[node as usize] = level;
+        node
+    }
+
+    /// Slots of a node's rows, in the order of their ids once the index is built.
+    #[inline]
+    pub(super) fn slots(&self, node: u32) -> &[u32] {
+        let member = &self.members[node as usize];
+        if *member == NONE {
+            &[]
+        } else if *member & SHARED != 0 {
+            &self.shared[(*member & !SHARED) as usize]
+        } else {
+            std::slice::from_ref(member)
+        }
+    }
+
+    /// Adds a row to a node, behind those it has.
+    pub(super) fn attach(&mut self, node: u32, slot: Slot, rows: &Rows) {
+        let member = self.members[node as usize];
+        if member == NONE {
+            self.members[node as usize] = slot.raw();
+            self.see(node, rows);
+        } else if member & SHARED != 0 {
+            self.shared[(member & !SHARED) as usize].push(slot.raw());
+        } else {
+            let pair = vec![member, slot.raw()];
+            self.members[node as usize] = SHARED | self.share(pair);
+        }
+    }
+
+    fn share(&mut self, slots: Vec<u32>) -> u32 {
+        if let Some(place) = self.shared_free.pop() {
+            self.shared[place as usize] = slots;
+            return place;
+        }
+        self.shared.push(slots);
+        (self.shared.len() - 1) as u32
+    }
+
+    /// Takes the row in `slot`, which is still in `rows`, from its node; a node without rows dies.
+    pub(super) fn detach(&mut self, node: u32, slot: Slot, rows: &Rows) {
+        let member = self.members[node as usize];
+        if member & SHARED == 0 {
+            self.members[node as usize] = NONE;
+            self.twins.remove(&self.codes, node);
+            self.states[node as usize] |= DEAD;
+            self.dead += 1;
+            return;
+        }
+        let place = member & !SHARED;
+        let slots = &mut self.shared[place as usize];
+        let id_of = |slot: &u32| rows.id(Slot::from_raw(*slot));
+        if let Ok(position) = slots.binary_search_by_key(&rows.id(slot), id_of) {
+            slots.remove(position);
+        }
+        if let [last] = slots[..] {
+            self.members[node as usize] = last;
+            self.shared[place as usize] = Vec::new();
+            self.shared_free.push(place);
+        }
+        self.see(node, rows);
+    }
+
+    /// Hides a live node whose first row is hidden, and shows it otherwise.
+    fn see(&mut self, node: u32, rows: &Rows) {
+        let first = self.slots(node).first();
+        let shown = first.is_some_and(|&slot| rows.visible(Slot::from_raw(slot)).is_some());
+        let was_hidden = self.is(node, HIDDEN);
+        let state = &mut self.states[node as usize];
+        if shown {
+            *state &= !HIDDEN;
+        } else {
+            *state |= HIDDEN;
+            if !was_hidden {
+                self.hidden.push(node);
+            }
+        }
+    }
+
+    /// Follows the limit of what is visible; `lowered` when it may have moved down.
+    pub(super) fn publish(&mut self, rows: &Rows, lowered: bool) {
+        let mut pending = std::mem::take(&mut self.hidden);
+        if lowered {
+            pending = self.live_nodes().collect();
+        }
+        for node in pending {
+            self.states[node as usize] &= !HIDDEN;
+            if !self.is(node, DEAD) {
+                self.see(node, rows);
+            }
+        }
+    }
+
+    /// Lets the numbers of dead nodes, which no link leads to any more, be used again.
+    pub(super) fn release(&mut self, nodes: &[u32]) {
+        for &node in nodes {
+            debug_assert!(self.is(node, DEAD) && !self.is_free(node));
+            self.states[node as usize] = FREE;
+            self.free.push(node);
+            self.dead -= 1;
+        }
+    }
+
+    /// Numbers the nodes, all live, in the order of their first rows' ids; returns the new number
+    /// of every old one.
+    pub(super) fn sort(&mut self, rows: &Rows) -> Vec<u32> {
+        let id_of = |slot: u32| rows.id(Slot::from_raw(slot)).unwrap_or_default();
+        for slots in &mut self.shared {
+            slots.sort_unstable_by_key(|&slot| id_of(slot));
+        }
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        order.sort_unstable_by_key(|&node| self.slots(node).first().map(|&slot| id_of(slot)));
+        self.codes.permute(&order);
+        self.members = permuted(&self.members, &order);
+        self.states = permuted(&self.states, &order);
+        self.twins.clear();
+        let mut new_of_old = vec![0; order.len()];
+        for (new, &old) in order.iter().enumerate() {
+            new_of_old[old as usize] = new as u32;
+            self.twins.insert(&self.codes, new as u32);
+        }
+        self.hidden = self.live_nodes().collect();
+        new_of_old
+    }
+
+    /// Draws the level of the node whose first row has this id.
+    pub(super) fn draw_level(seed: u64, m: usize, id: RowId) -> u8 {
+        let hash = xxh3_64_with_seed(&id.get().to_le_bytes(), seed);
+        let m = m as u64;
+        let (mut level, mut threshold) = (0, u64::MAX / m);
+        while hash < threshold && level < LEVEL_MAX {
+            level += 1;
+            threshold /= m;
+        }
+        level
+    }
+
+    pub(super) fn set_level(&mut self, node: u32, level: u8) {
+        self.states[node as usize] = self.states[node as usize] & !LEVEL | level;
+    }
+
+    /// What does not hold, a sentence each.
+    pub(super) fn check(&self, rows: &Rows) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut attached = 0;
+        for node in 0..self.len() as u32 {
+            let slots = self.slots(node);
+            attached += slots.len();
+            if slots.is_empty() != self.is(node, DEAD) {
+                wrong.push(format!(
+                    "node {node} has {} rows and the wrong state",
+                    slots.len()
+                ));
+            }
+            let ids: Vec<_> = slots
+                .iter()
+                .map(|&slot| rows.id(Slot::from_raw(slot)))
+                .collect();
+            if !ids.is_sorted() {
+                wrong.push(format!("the rows of node {node} are out of order"));
+            }
+            if slots
+                .iter()
+                .any(|&slot| rows.node(Slot::from_raw(slot)) != Some(node))
+            {
+                wrong.push(format!("node {node} lists a row of another node"));
+            }
+            if !slots.is_empty() && self.find(self.point(node)) != Some(node) {
+                wrong.push(format!("node {node} is not the node of its code"));
+            }
+        }
+        let counts = [
+            ("rows attached to nodes", attached, rows.len()),
+            ("occupied slots", rows.occupied().count(), rows.len()),
+            ("codes with a node", self.twins.len(), self.live()),
+            ("dead nodes", self.dead_nodes().count(), self.dead),
+            ("codes", self.codes.len(), self.len()),
+        ];
+        for (what, found, expected) in counts {
+            if found != expected {
+                wrong.push(format!("{found} {what}, where {expected} are counted"));
+            }
+        }
+        wrong
+    }
+
+    /// Allocated bytes, without the codes.
+    pub(super) fn memory(&self) -> usize {
+        let shared: usize = self.shared.iter().map(bytes_of_vec).sum();
+        self.twins.memory()
+            + shared
+            + bytes_of_vec(&self.shared)
+            + bytes_of_vec(&self.shared_free)
+            + bytes_of_vec(&self.members)
+            + bytes_of_vec(&self.states)
+            + bytes_of_vec(&self.free)
+            + bytes_of_vec(&self.hidden)
+    }
+}
+
+fn permuted<T: Copy>(values: &[T], order: &[u32]) -> Vec<T> {
+    order.iter().map(|&old| values[old as usize]).collect()
+}

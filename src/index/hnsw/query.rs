@@ -1,0 +1,145 @@
+//! Searching: walk the graph, then score the best rows from their stored form.
+
+use super::super::exact::ExactQuery;
+use super::super::scan::{Scan, Scored};
+use super::super::topk::Nearest;
+use super::super::{Candidate, SearchSpec};
+use super::Hnsw;
+use super::graph::Graph;
+use super::nodes::{DEAD, HIDDEN};
+use super::search::{Scorer, Scratch, descend};
+use crate::ids::Slot;
+
+/// A walk that meets dead nodes is given up for a scan beyond this many nodes, or beyond
+/// `VISITS_PER_EF` for each place in its pool.
+const VISITS_MIN: usize = 4_096;
+const VISITS_PER_EF: usize = 64;
+
+impl Hnsw {
+    pub(crate) fn search(&self, query: &[f32], spec: &SearchSpec) -> Vec<Candidate> {
+        if spec.k == 0 {
+            return Vec::new();
+        }
+        let ef = spec.ef.max(spec.k);
+        let exact = ExactQuery::new(self.distance(), query);
+        let graph = self.graph.as_ref().filter(|_| ef < self.nodes.live());
+        let found = graph.and_then(|graph| self.walk(graph, &exact, ef, spec));
+        found.unwrap_or_else(|| {
+            let mut scan = Scan::new(exact, spec.k);
+            self.scan_step(&mut scan, usize::MAX);
+            scan.finish()
+        })
+    }
+
+    /// What a walk over the graph finds, or nothing where a scan is called for.
+    fn walk(
+        &self,
+        graph: &Graph,
+        query: &ExactQuery,
+        ef: usize,
+        spec: &SearchSpec,
+    ) -> Option<Vec<Candidate>> {
+        self.scratches.lend(|scratch| {
+            let point = scratch.coder.encode_floats(query.coordinates());
+            scratch.probe.aim(point);
+            let scorer = Scorer {
+                nodes: &self.nodes,
+                probe: &scratch.probe,
+                skip: DEAD | HIDDEN,
+            };
+            let entry = descend(graph, graph.entry()?, 0, &scorer);
+            let visits = match self.nodes.dead() {
+                0 => usize::MAX,
+                _ => VISITS_MIN.max(VISITS_PER_EF * ef),
+            };
+            let walk = &mut scratch.walk;
+            let done = walk.search_layer(graph, 0, &[entry], ef, visits, &scorer);
+            done.then(|| self.rerank(query, spec, scratch)).flatten()
+        })
+    }
+
+    /// Scores the rows of the nearest nodes; nothing if they are fewer than there should be.
+    fn rerank(
+        &self,
+        query: &ExactQuery,
+        spec: &SearchSpec,
+        scratch: &mut Scratch,
+    ) -> Option<Vec<Candidate>> {
+        let wanted = spec.k.max(spec.rerank);
+        let mut nearest = Nearest::new(spec.k);
+        let mut scored = 0;
+        for near in scratch.walk.found() {
+            if scored >= wanted {
+                break;
+            }
+            let most = wanted - scored;
+            scored += self.offer_node(near.node, query, most, &mut scratch.floats, &mut nearest);
+        }
+        (scored >= spec.k.min(self.rows.len())).then(|| nearest.finish())
+    }
+
+    /// Offers the first visible rows of a node, at most `most`, and returns how many.
+    fn offer_node(
+        &self,
+        node: u32,
+        query: &ExactQuery,
+        most: usize,
+        floats: &mut Vec<f32>,
+        to: &mut Nearest,
+    ) -> usize {
+        let point = self.nodes.point(node);
+        let mut shared = None;
+        let mut offered = 0;
+        for &slot in self.nodes.slots(node).iter().take(most) {
+            let slot = Slot::from_raw(slot);
+            // Rows are in the order of their ids, so the hidden ones come last.
+            let Some(id) = self.rows.visible(slot) else {
+                break;
+            };
+            let estimate = shared.unwrap_or_else(|| self.stored.score(query, slot, point, floats));
+            if self.stored.is_code() {
+                shared = Some(estimate);
+            }
+            to.push(slot, id, estimate);
+            offered += 1;
+        }
+        offered
+    }
+
+    pub(crate) fn scan_start(&self, query: &[f32], k: usize) -> Scan {
+        Scan::new(ExactQuery::new(self.distance(), query), k)
+    }
+
+    pub(crate) fn scan_step(&self, scan: &mut Scan, rows: usize) -> bool {
+        scan.step(self, rows)
+    }
+
+    fn distance(&self) -> crate::distance::Distance {
+        self.nodes.codes.geometry.distance
+    }
+}
+
+impl Scored for Hnsw {
+    /// Nodes, where all rows of a node share one distance; else slots.
+    fn units(&self) -> usize {
+        if self.stored.is_code() {
+            self.nodes.len()
+        } else {
+            self.rows.slots()
+        }
+    }
+
+    fn offer(&self, unit: usize, query: &ExactQuery, scratch: &mut Vec<f32>, to: &mut Nearest) {
+        if self.stored.is_code() {
+            let k = to.k();
+            self.offer_node(unit as u32, query, k, scratch, to);
+            return;
+        }
+        let slot = Slot::new(unit);
+        let row = self.rows.visible(slot).zip(self.rows.node(slot));
+        if let Some((id, node)) = row {
+            let point = self.nodes.point(node);
+            to.push(slot, id, self.stored.score(query, slot, point, scratch));
+        }
+    }
+}

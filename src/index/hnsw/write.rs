@@ -1,0 +1,326 @@
+//! Writing in two steps: work out a patch while searches go on, then put it in place.
+
+use super::super::codes::{Coder, Codes};
+use super::super::twins::Twins;
+use super::super::{Entry, Plan};
+use super::graph::{Edits, Graph};
+use super::insert::{Newcomer, Pools, Space, find_candidates, link, map};
+use super::nodes::DEAD;
+use super::search::Near;
+use super::{Hnsw, Sweep, build, repair};
+use crate::encoding::EncodedView;
+use crate::ids::{RowId, Slot};
+use crate::limits;
+
+/// A sweep begins when more than one node in `DEAD_SHARE` is dead, and more than `DEAD_MIN` are.
+const DEAD_SHARE: f64 = 0.15;
+const DEAD_MIN: usize = 64;
+
+/// Reachability is proved again after this much growth: an eighth, and no less than this.
+const UNPROVED_SHARE: usize = 8;
+const UNPROVED_MIN: usize = 1_000;
+
+/// Candidates for a new row on level 0, where 15 of 16 rows end.
+pub(crate) struct HnswPlan {
+    epoch: u64,
+    pool: Vec<Near>,
+}
+
+/// Changes to an HNSW index.
+pub(crate) enum HnswPatch {
+    /// New rows.
+    Insert(Box<Insertion>),
+    /// The next nodes of a sweep, which begins where `doomed` is given.
+    Sweep {
+        doomed: Option<Vec<u32>>,
+        next: u32,
+        edits: Edits,
+    },
+    /// The end of a sweep: the numbers of the doomed are released.
+    Release(Edits),
+    /// Links that make every node reachable.
+    Reconnect(Edits),
+    /// The table has become so small that a scan is faster.
+    DropGraph,
+}
+
+/// New rows and the nodes and links they bring.
+pub(crate) struct Insertion {
+    /// A first graph, over the nodes of before.
+    graph: Option<Graph>,
+    codes: Codes,
+    levels: Vec<u8>,
+    rows: Vec<NewRow>,
+    edits: Edits,
+}
+
+struct NewRow {
+    slot: Slot,
+    id: RowId,
+    node: u32,
+    record: Vec<u8>,
+}
+
+/// The codes of a batch that no node has yet, numbered from `base` on.
+struct Batch {
+    codes: Codes,
+    twins: Twins,
+    levels: Vec<u8>,
+    plans: Vec<Option<HnswPlan>>,
+    rows: Vec<NewRow>,
+}
+
+impl Hnsw {
+    pub(crate) fn plan(&self, vector: EncodedView<'_>) -> Option<Plan> {
+        let graph = self.graph.as_ref()?;
+        let mut coder = Coder::new(self.nodes.codes.geometry);
+        let point = coder.encode(vector);
+        if self.nodes.find(point).is_some() {
+            return None;
+        }
+        let pools = find_candidates(&self.parts(), graph, point, 0);
+        Some(Plan(HnswPlan {
+            epoch: self.epoch,
+            pool: pools.into_iter().next()?,
+        }))
+    }
+
+    pub(crate) fn prepare(&self, entries: Vec<Entry<'_>>) -> HnswPatch {
+        let fresh = self.first_graph();
+        let Batch {
+            codes,
+            levels,
+            plans,
+            mut rows,
+            ..
+        } = self.batch(entries);
+        let base = self.nodes.len() as u32;
+        let mut edits = Edits::default();
+        if let Some(graph) = fresh.as_ref().or(self.graph.as_ref()) {
+            let space = Space::with(&self.nodes, &codes);
+            let newcomers = self.newcomers(graph, &space, base, &levels, plans);
+            edits = link(&space, graph, &self.params, &newcomers);
+        }
+        let number = |node: &mut u32| {
+            if let Some(nth) = node.checked_sub(base) {
+                *node = self.nodes.nth_new(nth as usize);
+            }
+        };
+        rows.iter_mut().for_each(|row| number(&mut row.node));
+        edits
+            .entry
+            .iter_mut()
+            .for_each(|entry| number(&mut entry.node));
+        for list in &mut edits.lists {
+            number(&mut list.node);
+            list.links.iter_mut().for_each(number);
+        }
+        HnswPatch::Insert(Box::new(Insertion {
+            graph: fresh,
+            codes,
+            levels,
+            rows,
+            edits,
+        }))
+    }
+
+    /// The graph of a table that has outgrown scans.
+    fn first_graph(&self) -> Option<Graph> {
+        let due = self.graph.is_none() && self.nodes.live() >= limits::GRAPH_MIN;
+        // A build that is never cancelled cannot fail.
+        due.then(|| build::build(&self.parts(), &|_, _| true).ok())
+            .flatten()
+    }
+
+    /// Sorts entries by code: those of existing nodes, twins within the batch, new nodes.
+    fn batch(&self, entries: Vec<Entry<'_>>) -> Batch {
+        let geometry = self.nodes.codes.geometry;
+        let base = self.nodes.len() as u32;
+        let mut coder = Coder::new(geometry);
+        let mut batch = Batch {
+            codes: Codes::new(geometry),
+            twins: Twins::default(),
+            levels: Vec::new(),
+            plans: Vec::new(),
+            rows: Vec::with_capacity(entries.len()),
+        };
+        for entry in entries {
+            let point = coder.encode(entry.vector);
+            let known = self.nodes.find(point);
+            let mate = || batch.twins.find(&batch.codes, point).map(|nth| base + nth);
+            let node = known.or_else(mate).unwrap_or_else(|| {
+                let nth = batch.codes.len() as u32;
+                batch.codes.put(nth, point);
+                batch.twins.insert(&batch.codes, nth);
+                batch.levels.push(self.level_of(entry.id));
+                batch.plans.push(entry.plan.map(|plan| plan.0));
+                base + nth
+            });
+            batch.rows.push(NewRow {
+                slot: entry.slot,
+                id: entry.id,
+                node,
+                record: self.stored.record(entry.vector, point),
+            });
+        }
+        batch
+    }
+
+    fn newcomers(
+        &self,
+        graph: &Graph,
+        space: &Space<'_>,
+        base: u32,
+        levels: &[u8],
+        plans: Vec<Option<HnswPlan>>,
+    ) -> Vec<Newcomer> {
+        let new: Vec<(u32, u8, Option<HnswPlan>)> = plans
+            .into_iter()
+            .zip(levels)
+            .enumerate()
+            .map(|(nth, (plan, &level))| (base + nth as u32, level, plan))
+            .collect();
+        map(&new, |(node, level, plan)| {
+            let good = plan
+                .as_ref()
+                .filter(|plan| *level == 0 && plan.epoch == self.epoch);
+            let pools: Pools = match good {
+                Some(plan) => vec![plan.pool.clone()],
+                None => find_candidates(&self.parts(), graph, space.point(*node), *level),
+            };
+            Newcomer {
+                node: *node,
+                level: *level,
+                pools,
+            }
+        })
+    }
+
+    pub(crate) fn apply(&mut self, patch: HnswPatch) {
+        match patch {
+            HnswPatch::Insert(insertion) => self.insert(*insertion),
+            HnswPatch::Sweep {
+                doomed,
+                next,
+                edits,
+            } => {
+                self.edit(edits);
+                if let Some(doomed) = doomed {
+                    self.sweep = Some(Sweep { next, doomed });
+                } else if let Some(sweep) = &mut self.sweep {
+                    sweep.next = next;
+                }
+            }
+            HnswPatch::Release(edits) => {
+                self.edit(edits);
+                self.release();
+            }
+            HnswPatch::Reconnect(edits) => {
+                self.edit(edits);
+                self.unproved = 0;
+            }
+            HnswPatch::DropGraph => self.drop_graph(),
+        }
+    }
+
+    fn insert(&mut self, insertion: Insertion) {
+        if insertion.graph.is_some() {
+            self.graph = insertion.graph;
+            self.unproved = 0;
+        }
+        for (nth, &level) in insertion.levels.iter().enumerate() {
+            self.nodes.create(insertion.codes.point(nth as u32), level);
+        }
+        for row in insertion.rows {
+            self.rows.put(row.slot, row.id, row.node);
+            self.nodes.attach(row.node, row.slot, &self.rows);
+            self.stored.put(row.slot, &row.record);
+        }
+        self.unproved = self.unproved.saturating_add(insertion.levels.len());
+        self.edit(insertion.edits);
+        self.version += 1;
+    }
+
+    fn edit(&mut self, edits: Edits) {
+        if let Some(graph) = &mut self.graph {
+            graph.apply(edits);
+        }
+    }
+
+    /// Ends a sweep. Plans made so far may name the released nodes, so they are void.
+    fn release(&mut self) {
+        let doomed = self
+            .sweep
+            .take()
+            .map(|sweep| sweep.doomed)
+            .unwrap_or_default();
+        if let Some(graph) = &mut self.graph {
+            for &node in &doomed {
+                graph.clear(node, self.nodes.level(node));
+            }
+        }
+        self.nodes.release(&doomed);
+        self.epoch += 1;
+        self.unproved = usize::MAX;
+    }
+
+    fn drop_graph(&mut self) {
+        self.graph = None;
+        self.sweep = None;
+        let dead: Vec<u32> = self.nodes.dead_nodes().collect();
+        self.nodes.release(&dead);
+        self.epoch += 1;
+        self.unproved = 0;
+    }
+
+    pub(crate) fn maintain(&self, budget: usize) -> Option<HnswPatch> {
+        let graph = self.graph.as_ref()?;
+        let (live, dead) = (self.nodes.live(), self.nodes.dead());
+        if live < limits::GRAPH_MIN / 2 {
+            return Some(HnswPatch::DropGraph);
+        }
+        if let Some(sweep) = &self.sweep {
+            return Some(self.sweep_on(graph, sweep, budget));
+        }
+        if dead > DEAD_MIN && dead as f64 > DEAD_SHARE * (live + dead) as f64 {
+            let doomed: Vec<u32> = self.nodes.dead_nodes().collect();
+            let (next, edits) = self.slice(graph, 0, &doomed, budget);
+            return Some(HnswPatch::Sweep {
+                doomed: Some(doomed),
+                next,
+                edits,
+            });
+        }
+        let due = self.unproved > UNPROVED_MIN.max(live / UNPROVED_SHARE);
+        due.then(|| HnswPatch::Reconnect(repair::reconnect(&self.parts(), graph)))
+    }
+
+    fn sweep_on(&self, graph: &Graph, sweep: &Sweep, budget: usize) -> HnswPatch {
+        if (sweep.next as usize) < self.nodes.len() {
+            let (next, edits) = self.slice(graph, sweep.next, &sweep.doomed, budget);
+            return HnswPatch::Sweep {
+                doomed: None,
+                next,
+                edits,
+            };
+        }
+        let dying = graph
+            .entry()
+            .is_none_or(|entry| self.nodes.is(entry.node, DEAD));
+        HnswPatch::Release(Edits {
+            lists: Vec::new(),
+            entry: dying.then(|| repair::best_entry(&self.parts())).flatten(),
+        })
+    }
+
+    /// Takes dead links out of the next lists. The doomed keep theirs, which lead walks on until
+    /// the sweep ends; nodes that died since it began do not.
+    fn slice(&self, graph: &Graph, first: u32, doomed: &[u32], budget: usize) -> (u32, Edits) {
+        let end = (first as usize)
+            .saturating_add(budget.max(1))
+            .min(self.nodes.len()) as u32;
+        let stays = |node: &u32| !self.nodes.is_free(*node) && doomed.binary_search(node).is_err();
+        let nodes: Vec<u32> = (first..end).filter(stays).collect();
+        (end, repair::consolidate(&self.parts(), graph, &nodes))
+    }
+}

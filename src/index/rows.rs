@@ -1,0 +1,94 @@
+//! What a table's slots hold: the row's id and the node its code belongs to.
+
+use super::arena::{bytes_of_vec, grow};
+use crate::ids::{RowId, Slot};
+
+/// Marks a slot without a row.
+const VACANT: u32 = u32::MAX;
+
+/// Rows by slot.
+#[derive(Default)]
+pub(super) struct Rows {
+    ids: Vec<RowId>,
+    nodes: Vec<u32>,
+    occupied: usize,
+    /// Rows with this id and beyond are hidden.
+    pub(super) limit: RowId,
+}
+
+impl Rows {
+    /// Slots, vacant ones included.
+    pub(super) fn slots(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Occupied slots.
+    pub(super) fn len(&self) -> usize {
+        self.occupied
+    }
+
+    pub(super) fn reserve(&mut self, rows: usize) {
+        self.ids.reserve_exact(rows);
+        self.nodes.reserve_exact(rows);
+    }
+
+    /// Writes a row into a vacant slot.
+    pub(super) fn put(&mut self, slot: Slot, id: RowId, node: u32) {
+        debug_assert!(self.id(slot).is_none(), "slot {} is taken", slot.index());
+        let index = slot.index();
+        grow(&mut self.ids, index + 1, RowId::default());
+        grow(&mut self.nodes, index + 1, VACANT);
+        self.ids[index] = id;
+        self.nodes[index] = node;
+        self.occupied += 1;
+    }
+
+    /// Empties a slot.
+    pub(super) fn take(&mut self, slot: Slot) {
+        if self.id(slot).is_some() {
+            self.nodes[slot.index()] = VACANT;
+            self.occupied -= 1;
+        }
+    }
+
+    pub(super) fn id(&self, slot: Slot) -> Option<RowId> {
+        self.node(slot).map(|_| self.ids[slot.index()])
+    }
+
+    /// The id of a row that is not hidden.
+    pub(super) fn visible(&self, slot: Slot) -> Option<RowId> {
+        self.id(slot).filter(|&id| id < self.limit)
+    }
+
+    pub(super) fn node(&self, slot: Slot) -> Option<u32> {
+        let node = self.nodes.get(slot.index()).copied();
+        node.filter(|&node| node != VACANT)
+    }
+
+    /// Tells every row where its node is now.
+    pub(super) fn renumber(&mut self, new_of_old: &[u32]) {
+        for node in self.nodes.iter_mut().filter(|node| **node != VACANT) {
+            *node = new_of_old[*node as usize];
+        }
+    }
+
+    /// Occupied slots.
+    pub(super) fn occupied(&self) -> impl Iterator<Item = Slot> + '_ {
+        let slots = self.nodes.iter().enumerate();
+        let occupied = slots.filter(|&(_, &node)| node != VACANT);
+        occupied.map(|(index, _)| Slot::new(index))
+    }
+
+    /// Shows every row, whatever its id.
+    pub(super) fn show_all(&mut self) {
+        let last = self.occupied().filter_map(|slot| self.id(slot)).max();
+        self.limit = last.map_or(RowId::default(), |id| {
+            RowId::new(id.get().saturating_add(1))
+        });
+    }
+
+    /// Allocated bytes.
+    pub(super) fn memory(&self) -> usize {
+        bytes_of_vec(&self.ids) + bytes_of_vec(&self.nodes)
+    }
+}
