@@ -1,0 +1,207 @@
+//! The key directory: a hash of slots over an arena of key bytes, and back from slot to key.
+
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::ids::Slot;
+
+/// Where a slot's key lies in the arena: the offset above, the length in the low 16 bits. Keys
+/// are never empty, so length 0 marks a slot that is free.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Span(u64);
+
+impl Span {
+    const FREE: Self = Self(0);
+
+    fn new(offset: usize, len: usize) -> Self {
+        Self(((offset as u64) << 16) | len as u64)
+    }
+
+    fn len(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    fn range(self) -> std::ops::Range<usize> {
+        let offset = (self.0 >> 16) as usize;
+        offset..offset + self.len()
+    }
+}
+
+/// Arenas below this size are not worth compacting.
+const COMPACT_MIN: usize = 64 << 10;
+
+/// Keys of a table. Each slot handed out by `allocate` is either *bound*, found by its key, or
+/// not yet (its row is on disk and not published), until it is released.
+#[derive(Default)]
+pub(crate) struct KeyDirectory {
+    bound: HashTable<u32>,
+    spans: Vec<Span>,
+    arena: Vec<u8>,
+    /// Bytes of the arena that belong to released slots.
+    garbage: usize,
+    free: Vec<u32>,
+}
+
+impl KeyDirectory {
+    /// Keys that can be found.
+    pub(crate) fn len(&self) -> usize {
+        self.bound.len()
+    }
+
+    /// Slots in use, bound or not.
+    pub(crate) fn slots_in_use(&self) -> usize {
+        self.spans.len() - self.free.len()
+    }
+
+    /// Makes room for this many more keys, their bytes apart.
+    pub(crate) fn reserve(&mut self, keys: usize) {
+        let (arena, spans) = (&self.arena, &self.spans);
+        self.bound
+            .reserve(keys, |&slot| xxh3_64(&arena[spans[slot as usize].range()]));
+        self.spans.reserve_exact(keys);
+    }
+
+    /// The slot bound to this key.
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Slot> {
+        self.bound
+            .find(xxh3_64(key), |&slot| self.bytes(slot) == key)
+            .map(|&slot| Slot::from_raw(slot))
+    }
+
+    /// The key of a slot in use.
+    pub(crate) fn key(&self, slot: Slot) -> &[u8] {
+        self.bytes(slot.raw())
+    }
+
+    /// Takes a slot for this key without binding it.
+    pub(crate) fn allocate(&mut self, key: &[u8]) -> Slot {
+        grow(&mut self.arena, key.len());
+        let span = Span::new(self.arena.len(), key.len());
+        self.arena.extend_from_slice(key);
+        if let Some(slot) = self.free.pop() {
+            self.spans[slot as usize] = span;
+            return Slot::from_raw(slot);
+        }
+        grow(&mut self.spans, 1);
+        self.spans.push(span);
+        Slot::new(self.spans.len() - 1)
+    }
+
+    /// Binds an allocated slot to its key and returns the slot that was bound to it before.
+    pub(crate) fn bind(&mut self, slot: Slot) -> Option<Slot> {
+        let (arena, spans) = (&self.arena, &self.spans);
+        let bytes = |slot: u32| &arena[spans[slot as usize].range()];
+        let key = bytes(slot.raw());
+        let entry = self.bound.entry(
+            xxh3_64(key),
+            |&other| bytes(other) == key,
+            |&other| xxh3_64(bytes(other)),
+        );
+        match entry {
+            hashbrown::hash_table::Entry::Occupied(mut place) => {
+                let old = std::mem::replace(place.get_mut(), slot.raw());
+                Some(Slot::from_raw(old))
+            }
+            hashbrown::hash_table::Entry::Vacant(place) => {
+                place.insert(slot.raw());
+                None
+            }
+        }
+    }
+
+    /// Unbinds a key and returns its slot, which stays in use until it is released.
+    pub(crate) fn unbind(&mut self, key: &[u8]) -> Option<Slot> {
+        let (arena, spans) = (&self.arena, &self.spans);
+        let found = self.bound.find_entry(xxh3_64(key), |&slot| {
+            &arena[spans[slot as usize].range()] == key
+        });
+        Some(Slot::from_raw(found.ok()?.remove().0))
+    }
+
+    /// Gives a slot that is no longer bound back for reuse.
+    pub(crate) fn release(&mut self, slot: Slot) {
+        let span = std::mem::replace(&mut self.spans[slot.index()], Span::FREE);
+        self.garbage += span.len();
+        self.free.push(slot.raw());
+        if self.garbage > COMPACT_MIN && self.garbage > self.arena.len() / 2 {
+            self.compact();
+        }
+    }
+
+    /// Bytes allocated.
+    pub(crate) fn memory(&self) -> usize {
+        // hashbrown keeps a control byte beside each bucket, and 7/8 of them may be used.
+        self.bound.capacity() * 8 / 7 * 5
+            + self.spans.capacity() * size_of::<Span>()
+            + self.arena.capacity()
+            + self.free.capacity() * size_of::<u32>()
+    }
+
+    fn bytes(&self, slot: u32) -> &[u8] {
+        &self.arena[self.spans[slot as usize].range()]
+    }
+
+    fn compact(&mut self) {
+        let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
+        for span in &mut self.spans {
+            if *span != Span::FREE {
+                let moved = Span::new(arena.len(), span.len());
+                arena.extend_from_slice(&self.arena[span.range()]);
+                *span = moved;
+            }
+        }
+        self.arena = arena;
+        self.garbage = 0;
+    }
+}
+
+/// Makes room for `more` by an eighth at a time: doubling would leave half of a large directory
+/// unused.
+fn grow<T>(vec: &mut Vec<T>, more: usize) {
+    if vec.capacity() - vec.len() < more {
+        vec.reserve_exact(more.max(vec.len() / 8).max(64));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn agrees_with_a_map_under_churn() {
+        let mut directory = KeyDirectory::default();
+        let mut model: HashMap<Vec<u8>, Slot> = HashMap::new();
+        let mut state = 7_u64;
+        for step in 0..60_000_u64 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(step);
+            let number = (state >> 33) % 3_000;
+            let key = format!("key-{number}-{}", "x".repeat((number % 40) as usize)).into_bytes();
+            if state >> 62 == 0 {
+                let slot = directory.unbind(&key);
+                assert_eq!(slot, model.remove(&key));
+                if let Some(slot) = slot {
+                    directory.release(slot);
+                }
+            } else {
+                let slot = directory.allocate(&key);
+                assert_eq!(directory.get(&key), model.get(&key).copied());
+                let old = directory.bind(slot);
+                assert_eq!(old, model.insert(key, slot));
+                if let Some(old) = old {
+                    directory.release(old);
+                }
+            }
+        }
+        assert_eq!(directory.len(), model.len());
+        assert_eq!(directory.slots_in_use(), model.len());
+        for (key, slot) in &model {
+            assert_eq!(directory.get(key), Some(*slot));
+            assert_eq!(directory.key(*slot), &key[..]);
+        }
+        assert!(directory.garbage <= directory.arena.len() / 2 + COMPACT_MIN);
+    }
+}

@@ -1,0 +1,495 @@
+//! The write journey: check, encode, plan; then, in the writer's seat, stage, commit, link,
+//! publish.
+//!
+//! Everything that can fail comes before the commit. The commit makes the rows durable; linking
+//! works out where they go under the index's read lock and puts them there under its write lock,
+//! a few hundred at a time, hidden; publishing shows a table's whole change at once, together
+//! with the snapshot it belongs to.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::group::{Operation, Request, repeat};
+use super::open::load_table;
+use super::shared::{Seat, StoreCore, TableCore};
+use super::stage::{Fresh, Stage, TableChange, keep_row_ids};
+use crate::encoding::EncodedVector;
+use crate::error::StoreError;
+use crate::ids::Slot;
+use crate::inner_index::{Entry, Plan};
+use crate::limits;
+use crate::row::{Metadata, RowKey};
+
+/// Rows linked under one hold of the write lock.
+const LINK_CHUNK: usize = 256;
+
+/// Rows looked at by the clean-up for each row removed: a pass over the table is done long before
+/// the deletes that started it have doubled.
+const MAINTAIN_PER_REMOVED: usize = 48;
+
+/// Encodes one vector of a table, checked.
+pub(crate) fn encode(table: &TableCore, vector: &[f32]) -> Result<EncodedVector, StoreError> {
+    table.check_dim(vector)?;
+    let mut encoded = EncodedVector::empty(table.record.schema.codec);
+    table
+        .record
+        .schema
+        .codec
+        .encode_into(vector, &mut encoded)?;
+    Ok(encoded)
+}
+
+/// Checks a key: 1 to 1,024 bytes.
+pub(crate) fn check_key(key: &[u8]) -> Result<(), StoreError> {
+    if (1..=limits::KEY_LEN_MAX).contains(&key.len()) {
+        return Ok(());
+    }
+    Err(StoreError::Limit {
+        what: "key length",
+        value: format!("{} bytes", key.len()),
+        limit: format!("1 to {} bytes", limits::KEY_LEN_MAX),
+        remedy: "use a shorter key, such as a hash of yours",
+    })
+}
+
+/// Checks metadata: nesting first, so that measuring its size cannot overflow the stack.
+pub(crate) fn check_metadata(metadata: &Metadata) -> Result<(), StoreError> {
+    fn depth_within(value: &serde_json::Value, left: usize) -> bool {
+        match value {
+            serde_json::Value::Array(items) => {
+                left > 0 && items.iter().all(|item| depth_within(item, left - 1))
+            }
+            serde_json::Value::Object(items) => {
+                left > 0 && items.values().all(|item| depth_within(item, left - 1))
+            }
+            _ => true,
+        }
+    }
+    // The row's own object is the first level.
+    let left = limits::METADATA_DEPTH_MAX - 1;
+    if !metadata.values().all(|value| depth_within(value, left)) {
+        return Err(StoreError::Limit {
+            what: "metadata nesting",
+            value: format!("more than {} levels", limits::METADATA_DEPTH_MAX),
+            limit: format!("up to {} levels", limits::METADATA_DEPTH_MAX),
+            remedy: "flatten it, or store the inner part as text",
+        });
+    }
+    let mut size = ByteCount(0);
+    let counted = serde_json::to_writer(&mut size, metadata);
+    if counted.is_err() || size.0 > limits::METADATA_LEN_MAX {
+        return Err(StoreError::Limit {
+            what: "metadata size",
+            value: format!("{} bytes of JSON", size.0),
+            limit: format!("up to {} bytes", limits::METADATA_LEN_MAX),
+            remedy: "keep large values elsewhere and their address here",
+        });
+    }
+    Ok(())
+}
+
+/// Counts what is written to it.
+struct ByteCount(usize);
+
+impl std::io::Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Checks the number of operations of one batch.
+pub(crate) fn check_batch_len(len: usize) -> Result<(), StoreError> {
+    if len <= limits::BATCH_LEN_MAX {
+        return Ok(());
+    }
+    Err(StoreError::Limit {
+        what: "batch length",
+        value: len.to_string(),
+        limit: format!("up to {} writes", limits::BATCH_LEN_MAX),
+        remedy: "write several batches",
+    })
+}
+
+/// A row to upsert, before its checks.
+pub(crate) struct Unchecked<'a> {
+    pub(crate) table: Arc<TableCore>,
+    pub(crate) key: RowKey,
+    pub(crate) vector: &'a [f32],
+    pub(crate) metadata: Metadata,
+}
+
+impl StoreCore {
+    /// Checks and encodes one row and finds its neighbours, on the caller's own thread.
+    pub(crate) fn prepare_upsert(&self, row: Unchecked<'_>) -> Result<Operation, StoreError> {
+        let mut operation = self.check_upsert(row)?;
+        if let Operation::Upsert {
+            table,
+            key,
+            vector,
+            plan,
+            ..
+        } = &mut operation
+        {
+            *plan = plan_ahead(table, key, vector);
+        }
+        Ok(operation)
+    }
+
+    /// Checks and encodes one row.
+    pub(crate) fn check_upsert(&self, row: Unchecked<'_>) -> Result<Operation, StoreError> {
+        check_key(&row.key)?;
+        check_metadata(&row.metadata)?;
+        let vector = encode(&row.table, row.vector)?;
+        Ok(Operation::Upsert {
+            table: row.table,
+            key: row.key,
+            vector,
+            metadata: row.metadata,
+            plan: None,
+        })
+    }
+
+    /// Checks and encodes many rows, on all cores where there are enough of them.
+    pub(crate) fn check_upserts(
+        &self,
+        rows: Vec<Unchecked<'_>>,
+    ) -> Result<Vec<Operation>, StoreError> {
+        check_batch_len(rows.len())?;
+        if rows.len() < 64 {
+            return rows.into_iter().map(|row| self.check_upsert(row)).collect();
+        }
+        self.install(|| {
+            rows.into_par_iter()
+                .map(|row| self.check_upsert(row))
+                .collect()
+        })
+    }
+
+    /// Writes one group: the caller holds the seat and answers whatever stays unanswered.
+    pub(crate) fn write_group(&self, seat: &mut Seat, group: &[Arc<Request>]) {
+        let mut stage = Stage::default();
+        let mut accepted = Vec::with_capacity(group.len());
+        for request in group {
+            match stage.add(self, request.take_operations()) {
+                Ok(outcome) => accepted.push((request, outcome)),
+                Err(error) => request.answer(Err(error)),
+            }
+        }
+        let staged = stage.finish();
+        let committed = self.commit_and_publish(seat, staged.changes, staged.tables);
+        match committed {
+            Ok(()) => {
+                for (request, outcome) in accepted {
+                    request.answer(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                // The first request gets the error itself, with its causes.
+                for (request, _) in accepted.iter().skip(1) {
+                    request.answer(Err(repeat(&error)));
+                }
+                if let Some((request, _)) = accepted.first() {
+                    request.answer(Err(error));
+                }
+            }
+        }
+    }
+
+    fn commit_and_publish(
+        &self,
+        seat: &mut Seat,
+        changes: Vec<crate::inner_storage::Change>,
+        tables: Vec<TableChange>,
+    ) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        for change in &tables {
+            check_room(change)?;
+        }
+        for change in &tables {
+            self.pin(&change.table);
+        }
+        if let Err(error) = self.backend.commit(&changes, self.options.durability) {
+            for change in &tables {
+                change.table.unpin();
+            }
+            self.note_failure("commit", &error);
+            return Err(error);
+        }
+        self.note_commit();
+        drop(changes);
+        // The rows are durable. A snapshot that cannot be had now leaves them to the next open.
+        self.refresh_snapshot().map_err(|error| {
+            self.health
+                .fail(format!("no snapshot after a commit: {}", error.chain()));
+            StoreError::OutcomeUnknown {
+                source: error.chain().into(),
+            }
+        })?;
+        for change in tables {
+            self.publish_table(seat, change)?;
+        }
+        Ok(())
+    }
+
+    /// Marks the store failed where an error leaves no other way.
+    pub(crate) fn note_failure(&self, op: &str, error: &StoreError) {
+        let latched = matches!(
+            error,
+            StoreError::OutcomeUnknown { .. }
+                | StoreError::Storage { .. }
+                | StoreError::StorageFull { .. }
+                | StoreError::Failed { .. }
+        );
+        if latched {
+            self.health.fail(format!("{op} failed: {}", error.chain()));
+        }
+    }
+
+    /// Brings one table's index to what was committed. A panic in here is a bug of the index and
+    /// no reason to lose a row: the index is rebuilt from the rows.
+    fn publish_table(&self, seat: &mut Seat, change: TableChange) -> Result<(), StoreError> {
+        keep_row_ids(&change);
+        let table = Arc::clone(&change.table);
+        let linked = catch_unwind(AssertUnwindSafe(|| self.link_and_publish(change)));
+        if linked.is_err() {
+            tracing::error!(table = %table.key.name, "a panic while linking; rebuilding");
+            self.rebuild_table(&table)?;
+        }
+        self.refit_turbo(seat, &table)
+    }
+
+    fn link_and_publish(&self, change: TableChange) {
+        let table = &change.table;
+        let mut fresh = change.fresh;
+        let mut slots = Vec::with_capacity(fresh.len());
+        for chunk in fresh.chunks_mut(LINK_CHUNK) {
+            slots.extend(self.link_chunk(table, chunk));
+        }
+        let removed = {
+            let mut state = table.state.write();
+            let state = &mut *state;
+            let mut lost: Vec<Slot> = slots.iter().filter_map(|&s| state.keys.bind(s)).collect();
+            lost.extend(
+                change
+                    .removed
+                    .iter()
+                    .filter_map(|key| state.keys.unbind(key)),
+            );
+            if let Some(index) = &mut state.index {
+                for &slot in &lost {
+                    index.remove(slot);
+                }
+                index.publish(change.next_row_id);
+            }
+            for &slot in &lost {
+                state.keys.release(slot);
+            }
+            table.unpin();
+            lost.len()
+        };
+        if !change.healed.is_empty() {
+            let mut quarantined = table.quarantined.lock();
+            for key in &change.healed {
+                quarantined.remove(key);
+            }
+        }
+        self.maintain(table, LINK_CHUNK / 4 + MAINTAIN_PER_REMOVED * removed);
+    }
+
+    /// Links a few hundred rows, hidden, and returns their slots.
+    fn link_chunk(&self, table: &TableCore, chunk: &mut [Fresh]) -> Vec<Slot> {
+        let slots: Vec<Slot> = {
+            let mut state = table.state.write();
+            chunk
+                .iter()
+                .map(|row| state.keys.allocate(&row.key))
+                .collect()
+        };
+        let patch = {
+            let state = table.state.read();
+            let Some(index) = &state.index else {
+                return slots;
+            };
+            let entries: Vec<Entry<'_>> = chunk
+                .iter_mut()
+                .zip(&slots)
+                .map(|(row, &slot)| Entry {
+                    slot,
+                    id: row.id,
+                    plan: row.plan.take(),
+                    vector: row.vector.view(),
+                })
+                .collect();
+            if entries.len() > 8 {
+                self.install(|| index.prepare(entries))
+            } else {
+                index.prepare(entries)
+            }
+        };
+        if let Some(index) = &mut table.state.write().index {
+            index.apply(patch);
+        }
+        slots
+    }
+
+    /// Cleans up after deletes, a slice at a time, as far as `budget` rows.
+    pub(crate) fn maintain(&self, table: &TableCore, budget: usize) {
+        let mut left = budget;
+        while left > 0 {
+            let slice = left.min(LINK_CHUNK);
+            let patch = match &table.state.read().index {
+                Some(index) => index.maintain(slice),
+                None => None,
+            };
+            let Some(patch) = patch else { return };
+            if let Some(index) = &mut table.state.write().index {
+                index.apply(patch);
+            }
+            left -= slice;
+        }
+    }
+
+    /// Builds a table's index anew from its rows and puts it in the old one's place.
+    pub(crate) fn rebuild_table(&self, table: &TableCore) -> Result<(), StoreError> {
+        let mut record = table.record.clone();
+        record.turbo = table.fit.lock().clone();
+        let next = table.row_ids.lock().next;
+        let rows = Some(table.state.read().keys.len() as u64);
+        let loaded = load_table(self, &record, &table.key, next, rows, &mut |_| Ok(()));
+        let (state, _) = loaded.inspect_err(|error| {
+            self.health
+                .fail(format!("an index could not be rebuilt: {}", error.chain()));
+        })?;
+        let mut place = table.state.write();
+        *place = state;
+        table.unpin();
+        Ok(())
+    }
+}
+
+/// The new row's neighbours, where there is a graph and the vector is not the one already there.
+fn plan_ahead(table: &TableCore, key: &[u8], vector: &EncodedVector) -> Option<Plan> {
+    let state = table.state.read();
+    let index = state.index.as_ref()?;
+    let unchanged = state
+        .keys
+        .get(key)
+        .is_some_and(|slot| index.holds(slot, vector.view()));
+    if unchanged {
+        None
+    } else {
+        index.plan(vector.view())
+    }
+}
+
+/// An error when a table would grow beyond what slots can number.
+fn check_room(change: &TableChange) -> Result<(), StoreError> {
+    let rows = change.table.state.read().keys.slots_in_use();
+    if rows + change.fresh.len() > limits::ROWS_MAX {
+        return Err(crate::error::IndexError::Full { rows }.into());
+    }
+    Ok(())
+}
+
+/// A list of writes that are applied together: all of them or none.
+///
+/// Within a batch later writes see earlier ones, and the last write of a key wins.
+///
+/// ```
+/// use vecstash::{Codec, Distance, HnswParams, Metadata, TableSchema, VectorStore, WriteBatch};
+/// let store = VectorStore::in_memory();
+/// for name in ["questions", "answers"] {
+///     store.create_table(TableSchema {
+///         name: name.into(),
+///         dim: 2,
+///         codec: Codec::F32,
+///         distance: Distance::Cosine,
+///         hnsw: HnswParams::default(),
+///     })?;
+/// }
+/// let mut batch = WriteBatch::new();
+/// batch.upsert("questions", b"q1", &[1.0, 0.0], Metadata::new());
+/// batch.upsert("answers", b"a1", &[0.0, 1.0], Metadata::new());
+/// assert_eq!(store.write(batch)?.inserted, 2);
+/// # Ok::<(), vecstash::StoreError>(())
+/// ```
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct WriteBatch {
+    pub(crate) writes: Vec<BatchWrite>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum BatchWrite {
+    Upsert(String, RowKey, Vec<f32>, Metadata),
+    SetMetadata(String, RowKey, Metadata),
+    Delete(String, RowKey),
+}
+
+impl WriteBatch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Inserts or overwrites a row.
+    pub fn upsert(
+        &mut self,
+        table: &str,
+        key: impl Into<RowKey>,
+        vector: &[f32],
+        metadata: Metadata,
+    ) -> &mut Self {
+        self.push(BatchWrite::Upsert(
+            table.to_string(),
+            key.into(),
+            vector.to_vec(),
+            metadata,
+        ))
+    }
+
+    /// Replaces the metadata of a row that must exist when the batch gets there.
+    pub fn set_metadata(
+        &mut self,
+        table: &str,
+        key: impl Into<RowKey>,
+        metadata: Metadata,
+    ) -> &mut Self {
+        self.push(BatchWrite::SetMetadata(
+            table.to_string(),
+            key.into(),
+            metadata,
+        ))
+    }
+
+    /// Deletes a row, if it is there.
+    pub fn delete(&mut self, table: &str, key: impl Into<RowKey>) -> &mut Self {
+        self.push(BatchWrite::Delete(table.to_string(), key.into()))
+    }
+
+    /// Number of writes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.writes.len()
+    }
+
+    /// Whether there are no writes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    fn push(&mut self, write: BatchWrite) -> &mut Self {
+        self.writes.push(write);
+        self
+    }
+}
