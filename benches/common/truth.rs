@@ -1,0 +1,111 @@
+//! What the right answer is: exact distances in f32 and the recall of a list of hits.
+//!
+//! Recall is scored by distance: a hit counts when its true distance is not beyond the k-th true
+//! distance (with room for rounding), so that duplicates and ties are nobody's mistake.
+
+use vecstash::{Distance, Hit};
+
+use super::{DataSet, K, Rows, row_of};
+
+/// Base rows compared with every query before the next ones are fetched: they stay in the cache.
+const BLOCK: usize = 256;
+const LANES: usize = 16;
+
+fn sum_by(a: &[f32], b: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (a_blocks, b_blocks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest = a_blocks.remainder().iter().zip(b_blocks.remainder());
+    let tail: f32 = rest.map(|(&x, &y)| term(x, y)).sum();
+    for (x, y) in a_blocks.zip(b_blocks) {
+        for lane in 0..LANES {
+            lanes[lane] += term(x[lane], y[lane]);
+        }
+    }
+    lanes.iter().sum::<f32>() + tail
+}
+
+/// Inner product.
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    sum_by(a, b, |x, y| x * y)
+}
+
+/// The distance between two vectors, from their original coordinates.
+pub(crate) fn distance(kind: Distance, a: &[f32], b: &[f32]) -> f32 {
+    match kind {
+        Distance::Euclidean => sum_by(a, b, |x, y| (x - y) * (x - y)).sqrt(),
+        Distance::DotProduct => -dot(a, b),
+        _ => {
+            let norms = (dot(a, a) * dot(b, b)).sqrt();
+            if norms > 0.0 {
+                1.0 - dot(a, b) / norms
+            } else {
+                1.0
+            }
+        }
+    }
+}
+
+/// The distance of each query's K-th nearest row: what recall is scored against.
+pub(crate) struct Truth {
+    kth: Vec<f32>,
+}
+
+impl Truth {
+    /// From the set's own ground truth where it has one, from an exact scan elsewhere.
+    pub(crate) fn of(set: &DataSet) -> Self {
+        let kth = match &set.kth_ids {
+            Some(ids) => {
+                let pairs = set.queries.iter().zip(ids);
+                pairs
+                    .map(|(query, &id)| distance(set.distance, query, set.base.row(id)))
+                    .collect()
+            }
+            None => scan(&set.base, &set.queries, set.distance),
+        };
+        Self { kth }
+    }
+
+    /// How many of the K true neighbours of query number `query` are among `hits`, by distance.
+    pub(crate) fn found(&self, set: &DataSet, query: usize, hits: &[Hit]) -> usize {
+        let kth = self.kth[query];
+        let limit = kth + kth.abs() * 1e-5 + 1e-7;
+        let vector = set.queries.row(query);
+        hits.iter()
+            .take(K)
+            .filter(|hit| {
+                let row = set.base.row(row_of(&hit.key));
+                distance(set.distance, vector, row) <= limit
+            })
+            .count()
+    }
+}
+
+/// The K-th smallest distance of every query, on all cores.
+fn scan(base: &Rows, queries: &Rows, kind: Distance) -> Vec<f32> {
+    let k = K.min(base.len());
+    let mut kth = vec![0.0; queries.len()];
+    super::on_all_cores(&mut kth, 1, |first, part| {
+        let mut nearest = vec![Vec::with_capacity(k + 1); part.len()];
+        for block in base.blocks(BLOCK) {
+            for (i, best) in nearest.iter_mut().enumerate() {
+                for row in block.chunks_exact(base.dim()) {
+                    keep(best, k, distance(kind, queries.row(first + i), row));
+                }
+            }
+        }
+        for (out, best) in part.iter_mut().zip(&nearest) {
+            *out = best[k - 1];
+        }
+    });
+    kth
+}
+
+/// Keeps the `k` smallest distances seen, in order.
+fn keep(best: &mut Vec<f32>, k: usize, distance: f32) {
+    if best.len() == k && best[k - 1] <= distance {
+        return;
+    }
+    let at = best.partition_point(|&d| d <= distance);
+    best.insert(at, distance);
+    best.truncate(k);
+}
