@@ -45,6 +45,8 @@ pub(crate) struct IndexSpec {
     /// Never `Auto`.
     pub(crate) kind: IndexKind,
     pub(crate) resident: Residence,
+    // Only turbo tables are fitted.
+    #[cfg_attr(not(feature = "turbo"), expect(dead_code))]
     pub(crate) fit: Option<TurboFit>,
 }
 

@@ -8,6 +8,7 @@
 mod aligned;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod prefetch;
 mod scalar;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -19,6 +20,7 @@ mod x86;
 use std::sync::OnceLock;
 
 pub(crate) use self::aligned::{Block, bytes_of, bytes_of_mut};
+pub(crate) use self::prefetch::prefetch;
 
 /// Codes are padded with zeros to a multiple of this many bytes and aligned to it: one cache
 /// line, and one AVX-512 register.

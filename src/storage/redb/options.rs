@@ -4,7 +4,7 @@
 /// every row a second time.
 pub(super) const CACHE_BYTES: usize = 16 << 20;
 
-/// How a [`RedbBackend`] opens its file. Start from `default()` and set what differs.
+/// How a [`RedbBackend`](super::RedbBackend) opens its file. Start from `default()` and set what differs.
 ///
 /// ```
 /// use vecstash::RedbOptions;
