@@ -5,6 +5,7 @@ use super::super::codes::{Coder, Geometry, Probe};
 use super::super::visited::Visited;
 use super::graph::{EntryPoint, Graph};
 use super::nodes::Nodes;
+use crate::kernel::prefetch;
 
 /// A node and how near it is.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -31,6 +32,14 @@ pub(super) struct Scorer<'a> {
 }
 
 impl Scorer<'_> {
+    /// Asks for what scoring this node will read.
+    #[inline]
+    fn prefetch(&self, node: u32) {
+        let point = self.nodes.point(node);
+        prefetch(point.bytes);
+        prefetch(std::slice::from_ref(point.terms));
+    }
+
     #[inline]
     fn near(&self, node: u32) -> Near {
         Near {
@@ -64,10 +73,42 @@ impl Scratch {
     }
 }
 
+/// Codes asked for ahead of the one being scored: enough to hide a read from main memory behind
+/// the scoring of those before it.
+const AHEAD: usize = 6;
+
+/// A key and a node in one number that orders as [`Near::order`] does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(u64);
+
+impl Rank {
+    #[inline]
+    fn new(near: Near) -> Self {
+        let bits = near.key.to_bits();
+        // The total order of floats: negative ones reversed, below the others.
+        let ordered = bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31);
+        Self(u64::from(ordered) << 32 | u64::from(near.node))
+    }
+
+    #[inline]
+    fn node(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn near(self) -> Near {
+        let ordered = (self.0 >> 32) as u32;
+        let bits = ordered ^ ((!ordered.cast_signed() >> 31).cast_unsigned() | 1 << 31);
+        Near {
+            key: f32::from_bits(bits),
+            node: self.node(),
+        }
+    }
+}
+
 /// A node in the pool of a walk.
 #[derive(Clone, Copy)]
 struct Step {
-    near: Near,
+    rank: Rank,
     /// Whether its neighbours have been looked at.
     expanded: bool,
     /// Whether it counts towards `ef`.
@@ -81,6 +122,8 @@ pub(super) struct Walk {
     pool: Vec<Step>,
     /// Steps of the pool that count.
     counted: usize,
+    /// Neighbours of the node being expanded that were not visited before.
+    fresh: Vec<u32>,
 }
 
 impl Walk {
@@ -98,53 +141,65 @@ impl Walk {
         self.visited.begin(scorer.nodes.len());
         self.pool.clear();
         self.counted = 0;
+        self.fresh.clear();
+        let visited = &mut self.visited;
+        self.fresh
+            .extend(entries.iter().filter(|&&entry| visited.mark(entry)));
+        self.offer_fresh(scorer, ef);
         let mut seen = 0;
-        for &entry in entries {
-            if self.visited.mark(entry) {
-                self.offer(scorer, entry, ef);
-            }
-        }
         let mut next = 0;
-        while next < self.pool.len() {
-            if self.pool[next].expanded {
-                next += 1;
+        while let Some(step) = self.pool.get_mut(next) {
+            next += 1;
+            if step.expanded {
                 continue;
             }
-            self.pool[next].expanded = true;
-            let node = self.pool[next].near.node;
-            next += 1;
-            for &neighbour in graph.links(level, node) {
-                if self.visited.mark(neighbour) {
-                    seen += 1;
-                    next = next.min(self.offer(scorer, neighbour, ef));
-                }
-            }
+            step.expanded = true;
+            let node = step.rank.node();
+            let visited = &mut self.visited;
+            let links = graph.links(level, node).iter();
+            self.fresh.clear();
+            self.fresh
+                .extend(links.filter(|&&neighbour| visited.mark(neighbour)));
+            seen += self.fresh.len();
+            next = next.min(self.offer_fresh(scorer, ef));
             if seen > visits {
                 return false;
+            }
+            if let Some(step) = self.pool.get(next) {
+                prefetch(graph.links(level, step.rank.node()));
             }
         }
         true
     }
 
+    /// Offers all of `fresh`; returns the first place that one of them took, or the pool's length.
+    #[inline]
+    fn offer_fresh(&mut self, scorer: &Scorer<'_>, ef: usize) -> usize {
+        for &node in self.fresh.iter().take(AHEAD) {
+            scorer.prefetch(node);
+        }
+        let mut first = usize::MAX;
+        for place in 0..self.fresh.len() {
+            if let Some(&ahead) = self.fresh.get(place + AHEAD) {
+                scorer.prefetch(ahead);
+            }
+            first = first.min(self.offer(scorer, self.fresh[place], ef));
+        }
+        first.min(self.pool.len())
+    }
+
     /// Puts a node into the pool if it is near enough; returns its place, or the pool's length.
     #[inline]
     fn offer(&mut self, scorer: &Scorer<'_>, node: u32, ef: usize) -> usize {
-        let near = scorer.near(node);
+        let rank = Rank::new(scorer.near(node));
         let full = self.counted >= ef;
-        if full
-            && self
-                .pool
-                .last()
-                .is_some_and(|last| near.order(&last.near).is_ge())
-        {
+        if full && self.pool.last().is_some_and(|last| rank >= last.rank) {
             return self.pool.len();
         }
-        let place = self
-            .pool
-            .partition_point(|step| step.near.order(&near).is_lt());
+        let place = self.pool.partition_point(|step| step.rank < rank);
         let counts = !scorer.nodes.is(node, scorer.skip);
         let step = Step {
-            near,
+            rank,
             expanded: false,
             counts,
         };
@@ -173,7 +228,7 @@ impl Walk {
     /// The nodes that the last walk found, nearest first.
     pub(super) fn found(&self) -> impl Iterator<Item = Near> + '_ {
         let counted = self.pool.iter().filter(|step| step.counts);
-        counted.map(|step| step.near)
+        counted.map(|step| step.rank.near())
     }
 }
 
@@ -192,4 +247,39 @@ pub(super) fn descend(graph: &Graph, from: EntryPoint, target: u8, scorer: &Scor
         }
     }
     best.node
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_order_as_keys_and_nodes_do_and_give_them_back() {
+        let keys = [
+            f32::MIN,
+            -1.5,
+            -1e-40,
+            -0.0,
+            0.0,
+            1e-40,
+            1.0,
+            1.000_000_1,
+            f32::MAX,
+        ];
+        let nodes = [0, 1, 7, 0x7fff_fffe];
+        let all = keys
+            .map(|key| nodes.map(|node| Near { key, node }))
+            .concat();
+        for pair in all.windows(2) {
+            assert!(pair[0].order(&pair[1]).is_lt());
+            assert!(Rank::new(pair[0]) < Rank::new(pair[1]));
+        }
+        for near in all {
+            let back = Rank::new(near).near();
+            assert_eq!(
+                (back.key.to_bits(), back.node),
+                (near.key.to_bits(), near.node)
+            );
+        }
+    }
 }
