@@ -1,10 +1,16 @@
-//! Rows of equal length in chunks, so that growth neither copies nor over-allocates.
+//! Rows of equal length, stored so that growth neither copies nor over-allocates.
+
+use crate::kernel::advise_huge;
 
 /// Bytes a chunk aims at: small beside any large table, large beside the allocator's overhead.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Rows of `stride` values, in chunks that hold a power-of-two number of rows.
+/// Rows of `stride` values: those announced ahead in one piece, which can have huge pages, and
+/// those beyond in chunks that hold a power-of-two number of rows.
 pub(super) struct Arena<T> {
+    base: Vec<T>,
+    /// Rows that `base` has room for.
+    base_rows: usize,
     chunks: Vec<Vec<T>>,
     stride: usize,
     /// Base-two logarithm of the rows in a chunk.
@@ -17,11 +23,22 @@ impl<T: Copy> Arena<T> {
     pub(super) fn new(stride: usize, zero: T) -> Self {
         let row_bytes = (stride * size_of::<T>()).max(1);
         Self {
+            base: Vec::new(),
+            base_rows: 0,
             chunks: Vec::new(),
             stride,
             shift: (CHUNK_BYTES / row_bytes).max(1).ilog2(),
             rows: 0,
             zero,
+        }
+    }
+
+    /// Announces this many rows to an arena that has none yet.
+    pub(super) fn reserve(&mut self, rows: usize) {
+        if self.rows == 0 {
+            self.base = Vec::with_capacity(rows * self.stride);
+            self.base_rows = rows;
+            advise_huge(self.base.spare_capacity_mut());
         }
     }
 
@@ -32,12 +49,18 @@ impl<T: Copy> Arena<T> {
 
     /// Makes rows up to `rows` exist, filled with the zero value.
     pub(super) fn grow(&mut self, rows: usize) {
-        if self.stride == 0 {
+        if self.stride == 0 || rows <= self.rows {
             return;
+        }
+        let in_base = rows.min(self.base_rows);
+        if in_base > self.rows {
+            self.base.resize(in_base * self.stride, self.zero);
+            self.rows = in_base;
         }
         let per_chunk = 1 << self.shift;
         while self.rows < rows {
-            let within = self.rows & (per_chunk - 1);
+            let beyond = self.rows - self.base_rows;
+            let within = beyond & (per_chunk - 1);
             if within == 0 {
                 // Only the first chunk starts small: a table of ten rows takes ten rows.
                 let first = self.chunks.is_empty();
@@ -53,18 +76,28 @@ impl<T: Copy> Arena<T> {
 
     #[inline]
     pub(super) fn row(&self, row: usize) -> &[T] {
+        if row < self.base_rows {
+            let start = row * self.stride;
+            return &self.base[start..start + self.stride];
+        }
         if self.stride == 0 {
             return &[];
         }
+        let row = row - self.base_rows;
         let start = (row & ((1 << self.shift) - 1)) * self.stride;
         &self.chunks[row >> self.shift][start..start + self.stride]
     }
 
     #[inline]
     pub(super) fn row_mut(&mut self, row: usize) -> &mut [T] {
+        if row < self.base_rows {
+            let start = row * self.stride;
+            return &mut self.base[start..start + self.stride];
+        }
         if self.stride == 0 {
             return &mut [];
         }
+        let row = row - self.base_rows;
         let start = (row & ((1 << self.shift) - 1)) * self.stride;
         &mut self.chunks[row >> self.shift][start..start + self.stride]
     }
@@ -107,7 +140,8 @@ impl<T: Copy> Arena<T> {
 
     /// Allocated bytes.
     pub(super) fn memory(&self) -> usize {
-        let values: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let chunks: usize = self.chunks.iter().map(Vec::capacity).sum();
+        let values = self.base.capacity() + chunks;
         values * size_of::<T>() + self.chunks.capacity() * size_of::<Vec<T>>()
     }
 }
@@ -141,6 +175,21 @@ mod tests {
         assert_eq!(arena.rows(), 500);
         assert!((0..500).all(|row| arena.row(row) == [row as u32; 1_000]));
         assert!(arena.memory() <= 500 * 4_000 + CHUNK_BYTES + 1_024);
+    }
+
+    #[test]
+    fn announced_rows_take_no_more_than_they_need() {
+        let mut arena = Arena::new(1_000, 0u32);
+        arena.reserve(5_000);
+        for row in 0..5_000 {
+            arena.put(row, &[row as u32; 1_000]);
+        }
+        assert!(arena.memory() <= 5_000 * 4_000 + 1_024);
+        // And more than announced fit as well.
+        for row in 5_000..7_000 {
+            arena.put(row, &[row as u32; 1_000]);
+        }
+        assert!((0..7_000).all(|row| arena.row(row) == [row as u32; 1_000]));
     }
 
     #[test]

@@ -169,8 +169,9 @@ impl Codes {
         self.terms = order.iter().map(|&old| self.terms[old as usize]).collect();
     }
 
-    /// Makes room for this many more codes' terms.
+    /// Makes room for this many more codes.
     pub(super) fn reserve(&mut self, codes: usize) {
+        self.blocks.reserve(codes);
         self.terms.reserve_exact(codes);
     }
 

@@ -38,6 +38,7 @@ impl Flat {
 
     pub(super) fn reserve(&mut self, rows: usize) {
         self.rows.reserve(rows);
+        self.stored.reserve(rows);
     }
 
     pub(super) fn load(&mut self, slot: Slot, id: RowId, vector: EncodedView<'_>) {

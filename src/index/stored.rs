@@ -188,6 +188,11 @@ impl Stored {
         self.records.row(slot.index())
     }
 
+    /// Makes room for this many rows, where there are none yet.
+    pub(super) fn reserve(&mut self, rows: usize) {
+        self.records.reserve(rows);
+    }
+
     /// Allocated bytes.
     pub(super) fn memory(&self) -> usize {
         self.records.memory()

@@ -6,6 +6,7 @@
 //! implementation agrees bit for bit: a store gives the same distances on every machine.
 
 mod aligned;
+mod huge;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod prefetch;
@@ -20,6 +21,7 @@ mod x86;
 use std::sync::OnceLock;
 
 pub(crate) use self::aligned::{Block, bytes_of, bytes_of_mut};
+pub(crate) use self::huge::advise_huge;
 pub(crate) use self::prefetch::prefetch;
 
 /// Codes are padded with zeros to a multiple of this many bytes and aligned to it: one cache

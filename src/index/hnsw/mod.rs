@@ -95,6 +95,7 @@ impl Hnsw {
     pub(super) fn reserve(&mut self, rows: usize) {
         self.rows.reserve(rows);
         self.nodes.reserve(rows);
+        self.stored.reserve(rows);
     }
 
     pub(super) fn load(&mut self, slot: Slot, id: RowId, vector: EncodedView<'_>) {
