@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::row::RowKey;
+use crate::ids::{DisplayKey, RowKey};
 
 /// A cause of another crate's type, kept whole.
 pub(crate) type Cause = Box<dyn std::error::Error + Send + Sync + 'static>;
@@ -108,7 +108,7 @@ pub enum StoreError {
         got: usize,
     },
     /// Row not found, where the call needs it to exist.
-    #[error("row not found in table {table}: {}", crate::row::DisplayKey(.key))]
+    #[error("row not found in table {table}: {}", DisplayKey(.key))]
     RowNotFound {
         /// Table name.
         table: String,
@@ -234,7 +234,7 @@ pub enum StoreError {
     /// A row's bytes are damaged, or are not a row.
     #[error(
         "row {} of table {table} is damaged: {detail}; delete or overwrite it, \
-         or open with OnCorrupt::Quarantine", crate::row::DisplayKey(.key)
+         or open with OnCorrupt::Quarantine", DisplayKey(.key)
     )]
     CorruptRow {
         /// Table name.

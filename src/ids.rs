@@ -1,8 +1,11 @@
-//! The three numbers that could be confused, each a type of its own.
+//! What names things: keys, and the three numbers that could be confused, each a type of its own.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+/// Row key: an opaque byte string of 1 to 1,024 bytes, chosen by the caller.
+pub type RowKey = Vec<u8>;
 
 /// A row's place in a table's memory: dense, reused after a delete, meaningless on disk.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -88,5 +91,19 @@ impl TableId {
 impl fmt::Display for TableId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Shows a key as text where it is printable, with escapes elsewhere, cut at 64 bytes.
+pub(crate) struct DisplayKey<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for DisplayKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(64)];
+        write!(f, "\"{}\"", shown.escape_ascii())?;
+        if shown.len() < self.0.len() {
+            write!(f, "... ({} bytes)", self.0.len())?;
+        }
+        Ok(())
     }
 }

@@ -1,15 +1,12 @@
 //! A row: as a caller sees it, and as the walk at open reads it without decoding.
 
 use std::collections::HashMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::encoding::{EncodedVector, EncodedView};
 use crate::ids::RowId;
-
-/// Row key: an opaque byte string of 1 to 1,024 bytes, chosen by the caller.
-pub type RowKey = Vec<u8>;
+pub use crate::ids::RowKey;
 
 /// Metadata of a row: any JSON object.
 pub type Metadata = HashMap<String, serde_json::Value>;
@@ -84,18 +81,4 @@ pub struct RecordView<'a> {
     pub created_at: u64,
     /// Time of the last write in milliseconds since the Unix epoch.
     pub updated_at: u64,
-}
-
-/// Shows a key as text where it is printable, with escapes elsewhere, cut at 64 bytes.
-pub(crate) struct DisplayKey<'a>(pub(crate) &'a [u8]);
-
-impl fmt::Display for DisplayKey<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = &self.0[..self.0.len().min(64)];
-        write!(f, "\"{}\"", shown.escape_ascii())?;
-        if shown.len() < self.0.len() {
-            write!(f, "... ({} bytes)", self.0.len())?;
-        }
-        Ok(())
-    }
 }

@@ -10,12 +10,12 @@ use std::path::Path;
 /// Which rooms the files of a room may name. What is not listed here does not exist, so a new
 /// room is added to this page first.
 const ROOMS: &[(&str, &[&str])] = &[
-    // Floor 0. Errors name keys, which are rows' own.
+    // Floor 0.
     ("limits", &[]),
     ("distance", &[]),
     ("ids", &["limits"]),
     ("kernel", &["limits"]),
-    ("error", &["limits", "row"]),
+    ("error", &["limits", "ids"]),
     // Floor 1.
     (
         "encoding",
@@ -672,7 +672,7 @@ fn every_rule_can_fail() {
         (
             imports,
             "src/error.rs",
-            "#[error(\"row {}\", crate::row::DisplayKey(.key))]",
+            "#[error(\"row {}\", crate::ids::DisplayKey(.key))]",
         ),
         (
             imports,

@@ -6,7 +6,7 @@ use super::shared::{StoreCore, TableCore};
 use super::stats::CheckReport;
 use crate::encoding::Codec;
 use crate::error::StoreError;
-use crate::row::DisplayKey;
+use crate::ids::DisplayKey;
 use crate::schema::IndexKind;
 
 /// Problems listed in a report; a store with more is not read further row by row.

@@ -4,11 +4,14 @@
 //! Locks, always taken in this order: the writer's seat, the registry of tables, one table's
 //! index. No index lock is held across backend I/O.
 
+mod batch;
 mod check;
 mod flusher;
 mod group;
 mod health;
+mod input;
 mod keys;
+mod load;
 mod open;
 mod options;
 mod refit;
@@ -24,8 +27,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use self::batch::BatchWrite;
+pub use self::batch::WriteBatch;
 use self::group::Operation;
 pub use self::group::WriteOutcome;
+use self::input::{check_batch_len, check_key, check_metadata};
 pub use self::options::{
     Hit, NewRow, OnCorrupt, OpenOptions, OpenProgress, OpenReport, OpenStage, Page, ProgressFn,
     QuarantinedRow, Return, SearchOptions, TableReport,
@@ -33,8 +39,7 @@ pub use self::options::{
 use self::shared::{Seat, StoreCore, TableCore};
 pub use self::stats::{CheckReport, MemoryStats, TableStats};
 pub use self::table::Table;
-pub use self::write::WriteBatch;
-use self::write::{BatchWrite, Unchecked, check_batch_len, check_key, check_metadata};
+use self::write::Unchecked;
 use crate::error::StoreError;
 use crate::ids::{RowId, TableId};
 use crate::inner_storage::Change;
@@ -414,7 +419,7 @@ impl TableCore {
     /// A new table without rows.
     fn empty(record: TableRecord) -> Result<Self, StoreError> {
         let state = self::shared::TableState {
-            index: Some(crate::inner_index::Index::new(&open::spec(&record))?),
+            index: Some(crate::inner_index::Index::new(&load::spec(&record))?),
             keys: keys::KeyDirectory::default(),
         };
         Ok(Self::new(record, RowId::new(1), state))

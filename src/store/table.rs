@@ -7,11 +7,12 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::group::{Operation, WriteOutcome};
+use super::input::{check_batch_len, check_key, check_metadata};
 use super::options::{Hit, NewRow, Page, Return, SearchOptions};
 use super::search::Search;
 use super::shared::{Reader, StoreCore, TableCore};
 use super::stats::{CheckReport, MemoryStats, TableStats};
-use super::write::{Unchecked, check_batch_len, check_key, check_metadata};
+use super::write::Unchecked;
 use crate::error::StoreError;
 use crate::row::{Metadata, RowKey, VectorRow, Want};
 use crate::schema::{TableOptions, TableSchema};

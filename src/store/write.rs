@@ -12,7 +12,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::group::{Operation, Request, repeat};
-use super::open::load_table;
+use super::input::{check_batch_len, check_key, check_metadata, encode};
+use super::load::load_table;
 use super::shared::{Seat, StoreCore, TableCore};
 use super::stage::{Fresh, Stage, TableChange, keep_row_ids};
 use crate::encoding::EncodedVector;
@@ -28,94 +29,6 @@ const LINK_CHUNK: usize = 256;
 /// Rows looked at by the clean-up for each row removed: a pass over the table is done long before
 /// the deletes that started it have doubled.
 const MAINTAIN_PER_REMOVED: usize = 48;
-
-/// Encodes one vector of a table, checked.
-pub(crate) fn encode(table: &TableCore, vector: &[f32]) -> Result<EncodedVector, StoreError> {
-    table.check_dim(vector)?;
-    let mut encoded = EncodedVector::empty(table.record.schema.codec);
-    table
-        .record
-        .schema
-        .codec
-        .encode_into(vector, &mut encoded)?;
-    Ok(encoded)
-}
-
-/// Checks a key: 1 to 1,024 bytes.
-pub(crate) fn check_key(key: &[u8]) -> Result<(), StoreError> {
-    if (1..=limits::KEY_LEN_MAX).contains(&key.len()) {
-        return Ok(());
-    }
-    Err(StoreError::Limit {
-        what: "key length",
-        value: format!("{} bytes", key.len()),
-        limit: format!("1 to {} bytes", limits::KEY_LEN_MAX),
-        remedy: "use a shorter key, such as a hash of yours",
-    })
-}
-
-/// Checks metadata: nesting first, so that measuring its size cannot overflow the stack.
-pub(crate) fn check_metadata(metadata: &Metadata) -> Result<(), StoreError> {
-    fn depth_within(value: &serde_json::Value, left: usize) -> bool {
-        match value {
-            serde_json::Value::Array(items) => {
-                left > 0 && items.iter().all(|item| depth_within(item, left - 1))
-            }
-            serde_json::Value::Object(items) => {
-                left > 0 && items.values().all(|item| depth_within(item, left - 1))
-            }
-            _ => true,
-        }
-    }
-    // The row's own object is the first level.
-    let left = limits::METADATA_DEPTH_MAX - 1;
-    if !metadata.values().all(|value| depth_within(value, left)) {
-        return Err(StoreError::Limit {
-            what: "metadata nesting",
-            value: format!("more than {} levels", limits::METADATA_DEPTH_MAX),
-            limit: format!("up to {} levels", limits::METADATA_DEPTH_MAX),
-            remedy: "flatten it, or store the inner part as text",
-        });
-    }
-    let mut size = ByteCount(0);
-    let counted = serde_json::to_writer(&mut size, metadata);
-    if counted.is_err() || size.0 > limits::METADATA_LEN_MAX {
-        return Err(StoreError::Limit {
-            what: "metadata size",
-            value: format!("{} bytes of JSON", size.0),
-            limit: format!("up to {} bytes", limits::METADATA_LEN_MAX),
-            remedy: "keep large values elsewhere and their address here",
-        });
-    }
-    Ok(())
-}
-
-/// Counts what is written to it.
-struct ByteCount(usize);
-
-impl std::io::Write for ByteCount {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Checks the number of operations of one batch.
-pub(crate) fn check_batch_len(len: usize) -> Result<(), StoreError> {
-    if len <= limits::BATCH_LEN_MAX {
-        return Ok(());
-    }
-    Err(StoreError::Limit {
-        what: "batch length",
-        value: len.to_string(),
-        limit: format!("up to {} writes", limits::BATCH_LEN_MAX),
-        remedy: "write several batches",
-    })
-}
 
 /// A row to upsert, before its checks.
 pub(crate) struct Unchecked<'a> {
@@ -398,98 +311,4 @@ fn check_room(change: &TableChange) -> Result<(), StoreError> {
         return Err(crate::error::IndexError::Full { rows }.into());
     }
     Ok(())
-}
-
-/// A list of writes that are applied together: all of them or none.
-///
-/// Within a batch later writes see earlier ones, and the last write of a key wins.
-///
-/// ```
-/// use vecstash::{Codec, Distance, HnswParams, Metadata, TableSchema, VectorStore, WriteBatch};
-/// let store = VectorStore::in_memory();
-/// for name in ["questions", "answers"] {
-///     store.create_table(TableSchema {
-///         name: name.into(),
-///         dim: 2,
-///         codec: Codec::F32,
-///         distance: Distance::Cosine,
-///         hnsw: HnswParams::default(),
-///     })?;
-/// }
-/// let mut batch = WriteBatch::new();
-/// batch.upsert("questions", b"q1", &[1.0, 0.0], Metadata::new());
-/// batch.upsert("answers", b"a1", &[0.0, 1.0], Metadata::new());
-/// assert_eq!(store.write(batch)?.inserted, 2);
-/// # Ok::<(), vecstash::StoreError>(())
-/// ```
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct WriteBatch {
-    pub(crate) writes: Vec<BatchWrite>,
-}
-
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) enum BatchWrite {
-    Upsert(String, RowKey, Vec<f32>, Metadata),
-    SetMetadata(String, RowKey, Metadata),
-    Delete(String, RowKey),
-}
-
-impl WriteBatch {
-    /// An empty batch.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Inserts or overwrites a row.
-    pub fn upsert(
-        &mut self,
-        table: &str,
-        key: impl Into<RowKey>,
-        vector: &[f32],
-        metadata: Metadata,
-    ) -> &mut Self {
-        self.push(BatchWrite::Upsert(
-            table.to_string(),
-            key.into(),
-            vector.to_vec(),
-            metadata,
-        ))
-    }
-
-    /// Replaces the metadata of a row that must exist when the batch gets there.
-    pub fn set_metadata(
-        &mut self,
-        table: &str,
-        key: impl Into<RowKey>,
-        metadata: Metadata,
-    ) -> &mut Self {
-        self.push(BatchWrite::SetMetadata(
-            table.to_string(),
-            key.into(),
-            metadata,
-        ))
-    }
-
-    /// Deletes a row, if it is there.
-    pub fn delete(&mut self, table: &str, key: impl Into<RowKey>) -> &mut Self {
-        self.push(BatchWrite::Delete(table.to_string(), key.into()))
-    }
-
-    /// Number of writes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.writes.len()
-    }
-
-    /// Whether there are no writes.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.writes.is_empty()
-    }
-
-    fn push(&mut self, write: BatchWrite) -> &mut Self {
-        self.writes.push(write);
-        self
-    }
 }

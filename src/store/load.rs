@@ -1,0 +1,223 @@
+//! Loading one table: a walk over its rows, straight into an index, and the linking of them.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::input::check_key;
+use super::keys::KeyDirectory;
+use super::options::{OnCorrupt, OpenStage};
+use super::shared::{StoreCore, TableState};
+use crate::encoding::{EncodedVector, EncodedView};
+use crate::error::StoreError;
+use crate::ids::RowId;
+use crate::inner_index::{Index, IndexSpec};
+use crate::inner_storage::TableKey;
+use crate::row::{RecordView, RowKey};
+use crate::schema::TableRecord;
+
+/// Row ids from here on are never handed out: a stored one is damage, and adding to it would
+/// overflow.
+const ROW_ID_END: u64 = 1 << 62;
+
+/// Where loading one table stands.
+pub(crate) struct Step {
+    pub(crate) stage: OpenStage,
+    pub(crate) rows: u64,
+    pub(crate) rows_total: Option<u64>,
+    pub(crate) bytes: u64,
+    /// Whether the callback is due however recent the last call was.
+    pub(crate) force: bool,
+}
+
+/// What loading one table did.
+#[derive(Default)]
+pub(crate) struct Walk {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) next_row_id: RowId,
+    pub(crate) quarantined: BTreeMap<RowKey, String>,
+    pub(crate) walk_seconds: f64,
+    pub(crate) link_seconds: f64,
+}
+
+/// Walks the rows of one table once, straight into a new index, and links them.
+///
+/// The index depends on what is stored alone: rows are linked in the order of their ids, in
+/// whatever order the walk meets them. `rows` is how many there should be, where that is known.
+pub(crate) fn load_table(
+    core: &StoreCore,
+    record: &TableRecord,
+    key: &TableKey,
+    next_row_id: RowId,
+    rows: Option<u64>,
+    progress: &mut (dyn FnMut(Step) -> Result<(), StoreError> + Send),
+) -> Result<(TableState, Walk), StoreError> {
+    let started = Instant::now();
+    let mut loader = Loader {
+        record,
+        index: Index::new(&spec(record))?,
+        keys: KeyDirectory::default(),
+        walk: Walk {
+            next_row_id,
+            ..Walk::default()
+        },
+        unnumbered: Vec::new(),
+    };
+    loader.reserve(core, rows)?;
+    let on_corrupt = core.options.on_corrupt;
+    core.reader().scan(key, &mut |row| {
+        match row.and_then(|row| loader.take(row)) {
+            Ok(()) => {}
+            Err(StoreError::CorruptRow { key, detail, .. })
+                if on_corrupt == OnCorrupt::Quarantine =>
+            {
+                tracing::warn!(table = %record.schema.name, detail, "row quarantined");
+                loader.walk.quarantined.insert(key, detail);
+            }
+            Err(error) => return Err(error),
+        }
+        progress(loader.step(false))?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    loader.number_the_unnumbered();
+    progress(loader.step(true))?;
+    let mut walk = std::mem::take(&mut loader.walk);
+    walk.walk_seconds = started.elapsed().as_secs_f64();
+
+    let started = Instant::now();
+    let mut index = loader.index;
+    let bytes = walk.bytes;
+    let cancelled: Mutex<Option<StoreError>> = Mutex::new(None);
+    let callback = Mutex::new(progress);
+    let built = core.install(|| {
+        index.build(&|done, total| {
+            let step = Step {
+                stage: OpenStage::Link,
+                rows: done as u64,
+                rows_total: Some(total as u64),
+                bytes,
+                force: done == 0 || done == total,
+            };
+            match (callback.lock())(step) {
+                Ok(()) => true,
+                Err(error) => {
+                    *cancelled.lock() = Some(error);
+                    false
+                }
+            }
+        })
+    });
+    if let Some(error) = cancelled.into_inner() {
+        return Err(error);
+    }
+    built?;
+    index.publish(walk.next_row_id);
+    walk.link_seconds = started.elapsed().as_secs_f64();
+    let state = TableState {
+        index: Some(index),
+        keys: loader.keys,
+    };
+    Ok((state, walk))
+}
+
+/// Takes rows from the walk into the index and the key directory.
+struct Loader<'a> {
+    record: &'a TableRecord,
+    index: Index,
+    keys: KeyDirectory,
+    walk: Walk,
+    /// Rows of a backend that does not number them, kept until all are known.
+    unnumbered: Vec<(RowKey, EncodedVector)>,
+}
+
+impl Loader<'_> {
+    /// Makes room for the rows that the backend announces, as far as its size bears them out.
+    fn reserve(&mut self, core: &StoreCore, announced: Option<u64>) -> Result<(), StoreError> {
+        let schema = &self.record.schema;
+        let row_len = schema.codec.vector_len(usize::from(schema.dim)) as u64;
+        let (Some(rows), Some(bytes)) = (announced, core.backend.bytes_on_disk()?) else {
+            return Ok(());
+        };
+        let rows = usize::try_from(rows.min(bytes / row_len)).unwrap_or(0);
+        self.keys.reserve(rows);
+        self.index.reserve(rows);
+        Ok(())
+    }
+
+    fn take(&mut self, row: RecordView<'_>) -> Result<(), StoreError> {
+        let schema = &self.record.schema;
+        let corrupt = |detail: String| StoreError::CorruptRow {
+            table: schema.name.clone(),
+            key: row.key.to_vec(),
+            detail,
+        };
+        if row.vector.codec != schema.codec || row.vector.dim != schema.dim {
+            return Err(corrupt(format!(
+                "a {} vector of dimension {} in a {} table of dimension {}",
+                row.vector.codec, row.vector.dim, schema.codec, schema.dim
+            )));
+        }
+        match row.id {
+            Some(id) if id.get() >= ROW_ID_END => {
+                return Err(corrupt(format!("row id {id} was never handed out")));
+            }
+            Some(id) => self.load(id, row.key, row.vector),
+            None => {
+                // Such a backend is somebody else's: it has checked nothing for us.
+                check_key(row.key).map_err(|e| corrupt(e.to_string()))?;
+                row.vector.validate().map_err(|e| corrupt(e.to_string()))?;
+                self.unnumbered
+                    .push((row.key.to_vec(), row.vector.to_owned()));
+            }
+        }
+        self.walk.rows += 1;
+        self.walk.bytes += row.vector.bytes.len() as u64;
+        Ok(())
+    }
+
+    fn load(&mut self, id: RowId, key: &[u8], vector: EncodedView<'_>) {
+        let slot = self.keys.allocate(key);
+        let bound_before = self.keys.bind(slot);
+        debug_assert!(bound_before.is_none(), "a backend shows each key once");
+        self.index.load(slot, id, vector);
+        self.walk.next_row_id = self.walk.next_row_id.max(RowId::new(id.get() + 1));
+    }
+
+    /// Numbers rows in key order, so that two opens agree.
+    fn number_the_unnumbered(&mut self) {
+        let mut rows = std::mem::take(&mut self.unnumbered);
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        // Keys are unique in a backend that keeps its contract; of one that does not, one row each.
+        rows.dedup_by(|a, b| a.0 == b.0);
+        self.walk.rows = rows.len() as u64 + self.keys.len() as u64;
+        for (id, (key, vector)) in (self.walk.next_row_id.get()..).zip(rows) {
+            self.load(RowId::new(id), &key, vector.view());
+        }
+    }
+
+    fn step(&self, force: bool) -> Step {
+        Step {
+            stage: OpenStage::Walk,
+            rows: self.walk.rows,
+            rows_total: None,
+            bytes: self.walk.bytes,
+            force,
+        }
+    }
+}
+
+/// What the index of this table is made for.
+pub(crate) fn spec(record: &TableRecord) -> IndexSpec {
+    IndexSpec {
+        dim: usize::from(record.schema.dim),
+        codec: record.schema.codec,
+        distance: record.schema.distance,
+        hnsw: record.schema.hnsw,
+        kind: record.index_kind(),
+        resident: record.options.resident,
+        fit: record.turbo.clone(),
+    }
+}
