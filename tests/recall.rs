@@ -126,6 +126,42 @@ fn turbo_on_unnormalised_words() {
     ));
 }
 
+/// Rows that took the place of others lie where the fit of those does not reach.
+#[test]
+#[cfg(feature = "turbo")]
+fn turbo_after_every_row_was_replaced() {
+    let store = vecstash::VectorStore::in_memory();
+    let schema = vecstash::TableSchema {
+        name: "words".into(),
+        dim: 8,
+        codec: Turbovec4Bit,
+        distance: Euclidean,
+        hnsw: vecstash::HnswParams::default(),
+    };
+    store.create_table(schema).unwrap();
+    let table = store.table("words").unwrap();
+    let vector = |row: usize, offset: f32| -> Vec<f32> {
+        let value = |i: usize| ((row * 7 + i * 131 + row * row * i) % 251) as f32 / 251.0;
+        (0..8).map(|i| offset + value(i)).collect()
+    };
+    for offset in [0.0, 40.0, -3_000.0] {
+        let row = |row: usize| vecstash::NewRow {
+            key: row.to_be_bytes().to_vec(),
+            vector: vector(row, offset),
+            metadata: std::collections::HashMap::new(),
+        };
+        table.upsert_many((0..1_500).map(row).collect()).unwrap();
+        let mut found = 0;
+        for query in (0..1_500).step_by(50).map(|row| vector(row, offset)) {
+            let exact = SearchOptions::new(K).exact(true);
+            let last = table.search(&query, &exact).unwrap()[K - 1].distance;
+            let hits = table.search(&query, &SearchOptions::new(K)).unwrap();
+            found += hits.iter().filter(|hit| hit.distance <= last).count();
+        }
+        assert!(found >= 285, "offset {offset}: {found} of 300");
+    }
+}
+
 fn hold(lines: Vec<Floor>) {
     let mut below = Vec::new();
     for line in lines {
