@@ -15,8 +15,8 @@ const FIT_ROWS_MIN: u64 = 256;
 const FIT_GROWTH: u64 = 4;
 
 impl StoreCore {
-    /// Measures a turbo table's rows anew when they have outgrown the last fit, stores the fit
-    /// and rebuilds the index under it. Searches go on with the old index meanwhile.
+    /// Measures a turbo table's rows anew when they have outgrown the last fit or as many were
+    /// written since as it was measured on, stores the fit and rebuilds the index under it. Searches go on with the old index meanwhile.
     #[cfg(feature = "turbo")]
     pub(crate) fn refit_turbo(
         &self,
@@ -39,7 +39,12 @@ impl StoreCore {
         let rows = table.state.read().keys.len() as u64;
         let fitted = table.fit.lock().clone();
         let known = fitted.as_ref().map_or(0, |fit| fit.rows);
-        if rows < FIT_ROWS_MIN || rows < known.saturating_mul(FIT_GROWTH) {
+        let next = table.row_ids.lock().next;
+        let written = next.get() - table.fitted_below.lock().get();
+        let grown = rows >= known.saturating_mul(FIT_GROWTH);
+        // Rows that came since may all stand in the place of those that were measured.
+        let replaced = written >= known.max(FIT_ROWS_MIN);
+        if rows < FIT_ROWS_MIN || !(grown || replaced) {
             return Ok(());
         }
         let dim = usize::from(table.record.schema.dim);
@@ -61,6 +66,7 @@ impl StoreCore {
             .commit(&[change], self.options.durability)
             .inspect_err(|error| self.note_failure("commit", error))?;
         *table.fit.lock() = Some(fit);
+        *table.fitted_below.lock() = next;
         self.refresh_snapshot()?;
         self.rebuild_table(table)
     }

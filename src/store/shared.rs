@@ -50,6 +50,9 @@ pub(crate) struct TableCore {
     pub(crate) record: TableRecord,
     /// The latest fit's generation and rows, the writer's business.
     pub(crate) fit: Mutex<Option<crate::schema::TurboFit>>,
+    /// The id that came next when that fit was measured, or at open: rows beyond it are not in it.
+    #[cfg(feature = "turbo")]
+    pub(crate) fitted_below: Mutex<RowId>,
     pub(crate) state: RwLock<TableState>,
     /// While a commit of this table is not yet published: the snapshot before that commit, which
     /// is the one the index agrees with.
@@ -310,6 +313,8 @@ impl TableCore {
             },
             kind: record.index_kind(),
             fit: Mutex::new(record.turbo.clone()),
+            #[cfg(feature = "turbo")]
+            fitted_below: Mutex::new(next_row_id),
             record,
             state: RwLock::new(state),
             pinned: Mutex::new(None),
