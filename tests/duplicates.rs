@@ -156,3 +156,44 @@ fn one_vector_only() {
         .unwrap();
     assert_eq!(ten.len(), 10);
 }
+
+/// Rows nearer to each other than a code can tell share a node of the graph, and are still told
+/// apart by what is stored of them.
+#[test]
+fn rows_of_one_code_are_told_apart() {
+    let mut rng = Rng::new(5);
+    let mut base: Vec<Vec<f32>> = (0..3_000).map(|_| rng.vector(4)).collect();
+    let mut fine = || 0.5 + 0.000_75 * (2.0 * rng.unit() - 1.0);
+    base.extend((0..3_000).map(|_| vec![0.0, 1.0, fine(), fine()]));
+    let queries: Vec<_> = (0..40).map(|i| base[3_000 + 70 * i].clone()).collect();
+    let set = Set::brute(base, queries, Euclidean, K);
+    let store = vecstash::VectorStore::in_memory();
+    let table = create(&store, 4, F32, Euclidean, IndexKind::Hnsw);
+    fill(&table, &set.base);
+    assert!(table.stats().unwrap().distinct_vectors < 4_000);
+    let found = answers(&table, &set.queries, &SearchOptions::new(K).ef(64));
+    let found = recall(&set, &found, K);
+    assert!(found >= 0.95, "recall {found}");
+}
+
+/// Clusters that arrive one after the other, a row at a time, leave islands unless somebody looks.
+#[test]
+fn rows_written_singly_in_clusters_stay_reachable() {
+    let mut rng = Rng::new(6);
+    for distance in [Cosine, vecstash::Distance::DotProduct, Euclidean] {
+        let store = vecstash::VectorStore::in_memory();
+        let table = create(&store, 16, Int8Quantized, distance, IndexKind::Hnsw);
+        let mut row = 0;
+        for _ in 0..40 {
+            let centre: Vec<f32> = rng.vector(16).iter().map(|x| 100.0 * x).collect();
+            for _ in 0..100 {
+                let near: Vec<f32> = centre.iter().map(|x| x + 0.01 * rng.normal()).collect();
+                table
+                    .upsert(key_of(row), &near, Default::default())
+                    .unwrap();
+                row += 1;
+            }
+            assert_clean(&table);
+        }
+    }
+}

@@ -192,7 +192,8 @@ impl Index {
     }
 
     /// The next slice of clean-up after deletes, worked out read-only; `None` when there is
-    /// nothing to do. About `budget` rows are looked at.
+    /// nothing to do. About `budget` rows are looked at; with `usize::MAX` all there is to do is done,
+    /// due or not.
     pub(crate) fn maintain(&self, budget: usize) -> Option<Patch> {
         Some(Patch(match self {
             Self::Flat(flat) => Change::Flat(flat.maintain(budget)?),

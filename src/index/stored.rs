@@ -103,6 +103,11 @@ impl Stored {
         }
     }
 
+    /// Whether two rows with the same code score alike.
+    pub(super) fn are_alike(&self, a: Slot, b: Slot) -> bool {
+        self.is_code() || self.records.row(a.index()) == self.records.row(b.index())
+    }
+
     /// The exact distance of a row that was stored as this code.
     fn score_code(&self, query: &ExactQuery, code: Point<'_>, scratch: &mut Vec<f32>) -> f32 {
         let params = [code.terms.min, code.terms.scale];

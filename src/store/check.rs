@@ -13,13 +13,15 @@ use crate::schema::IndexKind;
 const PROBLEMS_MAX: usize = 1_000;
 
 impl StoreCore {
-    /// Checks one table; the caller holds the seat, so that nothing changes meanwhile.
+    /// Checks one table, once its pending clean-up is done; the caller holds the seat, so that
+    /// nothing else changes meanwhile.
     pub(crate) fn check_table(
         &self,
         table: &TableCore,
         report: &mut CheckReport,
     ) -> Result<(), StoreError> {
         report.tables += 1;
+        self.maintain(table, usize::MAX);
         let name = &table.key.name;
         let mut stored = 0_usize;
         self.reader().scan(&table.key, &mut |row| {

@@ -313,7 +313,8 @@ impl VectorStore {
     }
 
     /// Proves what can be proved: every stored byte, every row against its index, every index.
-    /// Writers wait meanwhile; readers do not.
+    /// Clean-up of the indexes that is pending is done first. Writers wait meanwhile; readers do
+    /// not.
     ///
     /// # Errors
     ///

@@ -258,7 +258,12 @@ impl StoreCore {
     pub(crate) fn maintain(&self, table: &TableCore, budget: usize) {
         let mut left = budget;
         while left > 0 {
-            let slice = left.min(LINK_CHUNK);
+            // Without a bound, whatever there is to do is done, due or not.
+            let slice = if left == usize::MAX {
+                left
+            } else {
+                left.min(LINK_CHUNK)
+            };
             let patch = match &table.state.read().index {
                 Some(index) => index.maintain(slice),
                 None => None,
@@ -267,7 +272,9 @@ impl StoreCore {
             if let Some(index) = &mut table.state.write().index {
                 index.apply(patch);
             }
-            left -= slice;
+            if left != usize::MAX {
+                left -= slice;
+            }
         }
     }
 

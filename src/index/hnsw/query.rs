@@ -2,7 +2,7 @@
 
 use super::super::exact::ExactQuery;
 use super::super::scan::{Scan, Scored};
-use super::super::topk::Nearest;
+use super::super::topk::{Estimate, Nearest};
 use super::super::{Candidate, SearchSpec};
 use super::Hnsw;
 use super::graph::Graph;
@@ -67,18 +67,22 @@ impl Hnsw {
     ) -> Option<Vec<Candidate>> {
         let wanted = spec.k.max(spec.rerank);
         let mut nearest = Nearest::new(spec.k);
-        let mut scored = 0;
+        let (mut offered, mut spent) = (0, 0);
         for near in scratch.walk.found() {
-            if scored >= wanted {
+            if spent >= wanted && offered >= spec.k {
                 break;
             }
-            let most = wanted - scored;
-            scored += self.offer_node(near.node, query, most, &mut scratch.floats, &mut nearest);
+            let most = wanted.saturating_sub(spent).max(1);
+            let rows = self.offer_node(near.node, query, most, &mut scratch.floats, &mut nearest);
+            offered += rows;
+            // Rows that share a code and differ are one candidate of the walk, all of them.
+            spent += if self.stored.is_code() { rows } else { 1 };
         }
-        (scored >= spec.k.min(self.rows.len())).then(|| nearest.finish())
+        (offered >= spec.k.min(self.rows.len())).then(|| nearest.finish())
     }
 
-    /// Offers the first visible rows of a node, at most `most`, and returns how many.
+    /// Offers the visible rows of a node and returns how many: the first `most` of those that are
+    /// stored alike, and all that differ.
     fn offer_node(
         &self,
         node: u32,
@@ -88,18 +92,26 @@ impl Hnsw {
         to: &mut Nearest,
     ) -> usize {
         let point = self.nodes.point(node);
-        let mut shared = None;
-        let mut offered = 0;
-        for &slot in self.nodes.slots(node).iter().take(most) {
+        let mut last: Option<(Slot, Estimate)> = None;
+        let (mut alike, mut offered) = (0, 0);
+        for &slot in self.nodes.slots(node) {
             let slot = Slot::from_raw(slot);
             // Rows are in the order of their ids, so the hidden ones come last.
             let Some(id) = self.rows.visible(slot) else {
                 break;
             };
-            let estimate = shared.unwrap_or_else(|| self.stored.score(query, slot, point, floats));
-            if self.stored.is_code() {
-                shared = Some(estimate);
+            let known = last.filter(|(other, _)| self.stored.are_alike(*other, slot));
+            alike = if known.is_some() { alike + 1 } else { 0 };
+            if alike >= most {
+                // All rows of such a table are alike within a node.
+                if self.stored.is_code() {
+                    break;
+                }
+                continue;
             }
+            let score = || self.stored.score(query, slot, point, floats);
+            let estimate = known.map_or_else(score, |(_, estimate)| estimate);
+            last = Some((slot, estimate));
             to.push(slot, id, estimate);
             offered += 1;
         }

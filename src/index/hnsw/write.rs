@@ -16,9 +16,10 @@ use crate::limits;
 const DEAD_SHARE: f64 = 0.15;
 const DEAD_MIN: usize = 64;
 
-/// Reachability is proved again after this much growth: an eighth, and no less than this.
-const UNPROVED_SHARE: usize = 8;
-const UNPROVED_MIN: usize = 1_000;
+/// Reachability is proved again after this much growth: a 64th, and no less than this. A proof
+/// looks at every link, so its cost for each row that enters is that of 64 nodes' links.
+const UNPROVED_SHARE: usize = 64;
+const UNPROVED_MIN: usize = 64;
 
 /// Candidates for a new row on level 0, where 15 of 16 rows end.
 pub(crate) struct HnswPlan {
@@ -291,7 +292,10 @@ impl Hnsw {
                 edits,
             });
         }
-        let due = self.unproved > UNPROVED_MIN.max(live / UNPROVED_SHARE);
+        let due = match budget {
+            usize::MAX => self.unproved > 0,
+            _ => self.unproved > UNPROVED_MIN.max(live / UNPROVED_SHARE),
+        };
         due.then(|| HnswPatch::Reconnect(repair::reconnect(&self.parts(), graph)))
     }
 
