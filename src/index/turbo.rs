@@ -4,13 +4,16 @@
 //! position and fills a hole with its last row; here every position has its row's slot and id.
 
 mod check;
+mod copies;
 mod frame;
 mod order;
 #[cfg(test)]
 mod tests;
 
 use turbovec::TurboQuantIndex;
+use xxhash_rust::xxh3::xxh3_64;
 
+use self::copies::Copies;
 pub(crate) use self::frame::FitAccumulator;
 use self::frame::Frame;
 use super::{Candidate, Entry, IndexSpec, Plan, SearchSpec};
@@ -40,6 +43,7 @@ pub(crate) struct Turbo {
     ids: Vec<RowId>,
     /// By slot.
     positions: Vec<u32>,
+    copies: Copies,
     /// Coordinates of the latest loaded rows, until there are enough to encode.
     loading: Vec<f32>,
     /// Rows at or beyond this id are hidden.
@@ -53,7 +57,8 @@ pub(crate) struct Turbo {
 
 /// Rows translated and ready to be encoded.
 pub(crate) struct TurboPatch {
-    rows: Vec<(Slot, RowId)>,
+    /// Slot, id and hash of the stored vector.
+    rows: Vec<(Slot, RowId, u64)>,
     coordinates: Vec<f32>,
 }
 
@@ -76,6 +81,7 @@ impl Turbo {
             slots: Vec::new(),
             ids: Vec::new(),
             positions: Vec::new(),
+            copies: Copies::default(),
             loading: Vec::new(),
             limit: RowId::new(0),
             hidden: Vec::new(),
@@ -93,7 +99,7 @@ impl Turbo {
     /// Rows are encoded as they come, a batch at a time: kept as floats until `build` they would
     /// take eight times the memory of their codes and more.
     pub(crate) fn load(&mut self, slot: Slot, id: RowId, vector: EncodedView<'_>) {
-        self.enter(slot, id);
+        self.enter(slot, id, xxh3_64(vector.bytes));
         if self.codes.is_none() {
             return;
         }
@@ -117,6 +123,9 @@ impl Turbo {
         if !self.ids.is_sorted() {
             self.sort()?;
         }
+        let (positions, ids) = (&self.positions, &self.ids);
+        let id_of = |slot: Slot| Some(ids[positions[slot.index()] as usize]);
+        self.copies.sort(id_of);
         self.settle();
         if let Some(last) = self.ids.last() {
             self.publish(self.limit.max(RowId::new(last.get().saturating_add(1))));
@@ -140,7 +149,8 @@ impl Turbo {
         };
         let mut row = vec![0.0; self.row.len()];
         for entry in entries {
-            patch.rows.push((entry.slot, entry.id));
+            let hash = xxh3_64(entry.vector.bytes);
+            patch.rows.push((entry.slot, entry.id, hash));
             if self.codes.is_some() {
                 decode(entry.vector, &mut row);
                 self.frame.push_row(&row, &mut patch.coordinates);
@@ -151,8 +161,8 @@ impl Turbo {
 
     pub(crate) fn apply(&mut self, patch: TurboPatch) {
         self.encode_loaded();
-        for (slot, id) in patch.rows {
-            self.enter(slot, id);
+        for (slot, id, hash) in patch.rows {
+            self.enter(slot, id, hash);
             if id >= self.limit {
                 debug_assert!(
                     self.hidden.last() < Some(&id),
@@ -183,6 +193,9 @@ impl Turbo {
         let Some(position) = self.position(slot) else {
             return;
         };
+        let (positions, ids) = (&self.positions, &self.ids);
+        let id_of = |other: Slot| Some(ids[positions[other.index()] as usize]);
+        self.copies.remove(slot, id_of);
         self.positions[slot.index()] = FREE;
         self.slots.swap_remove(position);
         let id = self.ids.swap_remove(position);
@@ -230,8 +243,28 @@ impl Turbo {
                 exact: false,
             })
             .collect();
+        self.add_copies(&mut candidates, spec.k);
         candidates.sort_unstable_by(|a, b| a.distance.total_cmp(&b.distance).then(a.id.cmp(&b.id)));
+        candidates.dedup_by_key(|candidate| candidate.id);
         candidates
+    }
+
+    /// Adds the first `k` visible rows that equal a candidate: which of its copies the scan names
+    /// is chance, and an answer orders equal rows by their ids.
+    fn add_copies(&self, candidates: &mut Vec<Candidate>, k: usize) {
+        for place in 0..candidates.len() {
+            let candidate = candidates[place];
+            let copies = self.copies.of(candidate.slot);
+            let visible = copies.filter_map(|slot| {
+                let id = self.row_id(slot).filter(|&id| id < self.limit)?;
+                Some(Candidate {
+                    slot,
+                    id,
+                    ..candidate
+                })
+            });
+            candidates.extend(visible.take(k).collect::<Vec<_>>());
+        }
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -255,9 +288,9 @@ impl Turbo {
         0
     }
 
-    /// Equal vectors are stored apart, so as many as there are rows.
+    /// Equal vectors have a code each, and are counted once.
     pub(crate) fn distinct(&self) -> usize {
-        self.ids.len()
+        self.copies.distinct()
     }
 
     fn position(&self, slot: Slot) -> Option<usize> {
@@ -266,7 +299,7 @@ impl Turbo {
     }
 
     /// Gives a row the next position.
-    fn enter(&mut self, slot: Slot, id: RowId) {
+    fn enter(&mut self, slot: Slot, id: RowId, hash: u64) {
         if self.positions.len() <= slot.index() {
             self.positions.resize(slot.index() + 1, FREE);
         }
@@ -274,6 +307,7 @@ impl Turbo {
         self.positions[slot.index()] = self.ids.len() as u32;
         self.slots.push(slot);
         self.ids.push(id);
+        self.copies.add(slot, hash);
         self.version += 1;
     }
 

@@ -23,7 +23,8 @@ impl Turbo {
         IndexMemory {
             codes,
             links: 0,
-            other: size_of::<Slot>() * self.slots.capacity()
+            other: self.copies.memory()
+                + size_of::<Slot>() * self.slots.capacity()
                 + size_of::<RowId>() * (self.ids.capacity() + self.hidden.capacity())
                 + size_of::<u32>() * self.positions.capacity()
                 + size_of::<f32>() * (self.loading.capacity() + self.row.capacity()),
