@@ -15,7 +15,7 @@
 pub(crate) mod synth;
 pub(crate) mod truth;
 #[path = "../../src/cli/vectors.rs"]
-mod vectors;
+pub(crate) mod vectors;
 
 use std::env;
 use std::fs;
@@ -147,7 +147,8 @@ impl DataSet {
         }
     }
 
-    fn open(path: &Path, distance: Option<Distance>, rows_max: usize) -> Self {
+    /// The set in a folder or one file of vectors: its first `rows_max` rows.
+    pub(crate) fn open(path: &Path, distance: Option<Distance>, rows_max: usize) -> Self {
         let name = path.file_stem().unwrap_or(path.as_os_str());
         let name = name.to_string_lossy().into_owned();
         let (base, queries) = if path.is_dir() {

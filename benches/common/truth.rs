@@ -67,15 +67,21 @@ impl Truth {
 
     /// How many of the K true neighbours of query number `query` are among `hits`, by distance.
     pub(crate) fn found(&self, set: &DataSet, query: usize, hits: &[Hit]) -> usize {
+        self.count(set, query, hits.iter().map(|hit| row_of(&hit.key)))
+    }
+
+    /// How many of the first K of `rows` are true neighbours of query number `query`, by distance.
+    pub(crate) fn count(
+        &self,
+        set: &DataSet,
+        query: usize,
+        rows: impl Iterator<Item = usize>,
+    ) -> usize {
         let kth = self.kth[query];
         let limit = kth + kth.abs() * 1e-5 + 1e-7;
         let vector = set.queries.row(query);
-        hits.iter()
-            .take(K)
-            .filter(|hit| {
-                let row = set.base.row(row_of(&hit.key));
-                distance(set.distance, vector, row) <= limit
-            })
+        rows.take(K)
+            .filter(|&row| distance(set.distance, vector, set.base.row(row)) <= limit)
             .count()
     }
 }
