@@ -22,6 +22,9 @@ const PYTHON: [&str; 3] = ["hnswlib", "faiss-f32", "faiss-sq8"];
 /// Rows that every peer must find as their own nearest.
 const OWN: usize = 200;
 
+/// Peers without figures.
+pub(crate) type LeftOut = Vec<(String, Reason)>;
+
 /// Why a peer has no figures.
 pub(crate) enum Reason {
     /// It cannot hold this set or is not installed.
@@ -55,7 +58,7 @@ pub(crate) fn all(
     args: &Args,
     set: &DataSet,
     truth: &Truth,
-) -> io::Result<(Vec<PeerResult>, Vec<(String, Reason)>)> {
+) -> io::Result<(Vec<PeerResult>, LeftOut)> {
     let folder = TempDir::new()?;
     let data = folder.path().join("data");
     prepare::write(set, &data)?;
