@@ -2,7 +2,9 @@
 //! because a damaged page can end the process that reads it.
 //!
 //! Each table is read forwards until a reader dies without having got any further, then
-//! backwards from its end in the same way. What lies between is the gap that nobody reached.
+//! backwards from its end in the same way. What lies between is read from its middle outwards,
+//! and so are the halves of that, until several halvings in a row have shown no row: those are
+//! the gaps that nobody reached.
 
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -13,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 use serde_json::Value;
 use vecstash::{
-    Backend, Change, Durability, RedbBackend, RowId, RowKey, TableId, TableKey, TableRecord,
+    Backend, Change, Durability, RedbBackend, RowId, RowKey, TableId, TableKey, TableRecord, limits,
 };
 
 use super::args::SalvageArgs;
@@ -22,6 +24,9 @@ use super::salvage_frames::{Frame, next};
 
 const BATCH_ROWS: usize = 1_000;
 const BATCH_BYTES: usize = 8 << 20;
+
+/// How often a gap is halved without a row before it is given up: at most 30 readers.
+const HALVINGS_MAX: u32 = 4;
 
 #[derive(Serialize)]
 struct Answer {
@@ -37,7 +42,7 @@ struct TableAnswer {
     rows: u64,
     /// Rows that were reached and did not pass their checksum. A reader that died did not say.
     damaged: u64,
-    unreachable: Option<Gap>,
+    unreachable: Vec<Gap>,
 }
 
 /// The keys between which nothing could be read; `None` for an end of the table.
@@ -64,7 +69,7 @@ pub(crate) fn run(args: &SalvageArgs, out: &mut Out) -> Result<ExitCode> {
     let mut reader = Reader::start(args, None, None, false)?;
     let tables = match reader.next()? {
         Event::Frame(Frame::Tables(tables)) => tables,
-        Event::Frame(Frame::Failed(reason)) | Event::Gone(reason) => {
+        Event::Frame(Frame::Failed(reason)) | Event::Gone(reason) | Event::Hung(reason) => {
             bail!(
                 "the list of tables of {} cannot be read: {reason}",
                 args.src.display()
@@ -89,7 +94,7 @@ pub(crate) fn run(args: &SalvageArgs, out: &mut Out) -> Result<ExitCode> {
     for record in &tables {
         let one = salvage_table(args, record, &target)
             .with_context(|| format!("table {}", record.schema.name))?;
-        answer.complete &= one.damaged == 0 && one.unreachable.is_none();
+        answer.complete &= one.damaged == 0 && one.unreachable.is_empty();
         out.say(line(&one))?;
         answer.tables.push(one);
     }
@@ -103,7 +108,7 @@ fn line(one: &TableAnswer) -> String {
     if one.damaged > 0 {
         text.push_str(&format!(", {} damaged", report::rows(one.damaged)));
     }
-    if let Some(gap) = &one.unreachable {
+    for gap in &one.unreachable {
         text.push_str(&format!(", nothing readable {} ({})", gap.text, gap.reason));
     }
     text
@@ -124,119 +129,205 @@ fn salvage_table(
     record: &TableRecord,
     target: &dyn Backend,
 ) -> Result<TableAnswer> {
-    let mut writer = Writer::create(target, record)?;
-    let mut forwards = Pass::new(args, record.id, false);
-    let mut damaged = 0;
-    let mut unreachable = None;
-    if !forwards.run(None, &mut writer)? {
-        let mut backwards = Pass::new(args, record.id, true);
-        let met = backwards.run(forwards.last.as_deref(), &mut writer)?;
-        damaged += backwards.damaged;
-        if !met {
-            let name = |key: &Option<RowKey>, end: &str| {
-                key.as_deref().map_or_else(|| end.to_string(), key_text)
-            };
-            unreachable = Some(Gap {
-                after: forwards.last.as_deref().map(key_json),
-                before: backwards.last.as_deref().map(key_json),
-                reason: forwards.reason.clone(),
-                text: format!(
-                    "between {} and {}",
-                    name(&forwards.last, "the first row"),
-                    name(&backwards.last, "the last")
-                ),
-            });
+    let mut walk = Walk {
+        args,
+        table: record.id,
+        writer: Writer::create(target, record)?,
+        damaged: 0,
+        gaps: Vec::new(),
+    };
+    let forwards = walk.pass(None, None, false)?;
+    if let Some(reason) = forwards.reason {
+        let backwards = walk.pass(None, forwards.last.as_deref(), true)?;
+        if backwards.reason.is_some() {
+            walk.fill(forwards.last, backwards.last, HALVINGS_MAX, reason)?;
         }
     }
-    damaged += forwards.damaged;
-    let rows = writer.finish()?;
     Ok(TableAnswer {
         name: record.schema.name.clone(),
-        rows,
-        damaged,
-        unreachable,
+        rows: walk.writer.finish()?,
+        damaged: walk.damaged,
+        unreachable: walk.gaps.into_iter().map(Gap::new).collect(),
     })
 }
 
-/// Reading one table in one direction, with as many readers as it takes.
-struct Pass<'a> {
-    args: &'a SalvageArgs,
-    table: TableId,
-    reverse: bool,
-    /// Key of the last row received.
-    last: Option<RowKey>,
-    damaged: u64,
-    /// Why the last reader ended early.
+/// What nobody could read: the keys around it, `None` for an end of the table, and why.
+struct Hole {
+    after: Option<RowKey>,
+    before: Option<RowKey>,
     reason: String,
 }
 
-impl<'a> Pass<'a> {
-    fn new(args: &'a SalvageArgs, table: TableId, reverse: bool) -> Self {
+impl Gap {
+    fn new(hole: Hole) -> Self {
+        let name = |key: &Option<RowKey>, end: &str| {
+            key.as_deref().map_or_else(|| end.to_string(), key_text)
+        };
         Self {
-            args,
-            table,
-            reverse,
-            last: None,
-            damaged: 0,
-            reason: String::new(),
+            after: hole.after.as_deref().map(key_json),
+            before: hole.before.as_deref().map(key_json),
+            text: format!(
+                "between {} and {}",
+                name(&hole.after, "the first row"),
+                name(&hole.before, "the last")
+            ),
+            reason: hole.reason,
+        }
+    }
+}
+
+/// How far reading in one direction got, with as many readers as it took.
+#[derive(Default)]
+struct Pass {
+    first: Option<RowKey>,
+    last: Option<RowKey>,
+    /// Why it ended before its goal; `None` when it got there.
+    reason: Option<String>,
+    /// A reader hung: asking more of them would take as long each.
+    hung: bool,
+}
+
+/// Reading one table.
+struct Walk<'a> {
+    args: &'a SalvageArgs,
+    table: TableId,
+    writer: Writer<'a>,
+    damaged: u64,
+    /// What nobody reached, in key order.
+    gaps: Vec<Hole>,
+}
+
+impl Walk<'_> {
+    /// Reads from its middle outwards what lies between two rows, then what is left of it.
+    fn fill(
+        &mut self,
+        after: Option<RowKey>,
+        before: Option<RowKey>,
+        halvings: u32,
+        reason: String,
+    ) -> Result<()> {
+        if halvings == 0 {
+            self.give_up(after, before, reason);
+            return Ok(());
+        }
+        let middle = middle(after.as_deref(), before.as_deref());
+        let down = self.pass(Some(&middle), after.as_deref(), true)?;
+        let up = self.pass(Some(&middle), before.as_deref(), false)?;
+        let left = |pass: &Pass| match (pass.hung, &pass.first) {
+            (true, _) => 0,
+            (false, Some(_)) => HALVINGS_MAX,
+            (false, None) => halvings - 1,
+        };
+        let (left_down, left_up) = (left(&down), left(&up));
+        // Where one side found no row, the other side's first, or its end, is the nearest one.
+        let edge = |near: &Pass, far: &Pass, end: &Option<RowKey>| {
+            let met = far.reason.is_none().then(|| end.clone());
+            let found = near.last.clone().or_else(|| far.first.clone());
+            found.map(Some).or(met).unwrap_or(Some(middle.clone()))
+        };
+        let below = edge(&down, &up, &before);
+        let above = edge(&up, &down, &after);
+        if let Some(reason) = down.reason {
+            self.fill(after, below, left_down, reason)?;
+        }
+        if let Some(reason) = up.reason {
+            self.fill(above, before, left_up, reason)?;
+        }
+        Ok(())
+    }
+
+    fn give_up(&mut self, after: Option<RowKey>, before: Option<RowKey>, reason: String) {
+        match self.gaps.last_mut() {
+            Some(hole) if after.is_some() && hole.before == after && !is_row(after.as_deref()) => {
+                hole.before = before;
+            }
+            _ => self.gaps.push(Hole {
+                after,
+                before,
+                reason,
+            }),
         }
     }
 
-    /// Reads until the end of the table, or until the row `stop`. `false` when neither was
-    /// reached.
-    fn run(&mut self, stop: Option<&[u8]>, writer: &mut Writer<'_>) -> Result<bool> {
+    /// Reads from behind `from` until the end of the table, or until the key `stop`.
+    fn pass(&mut self, from: Option<&[u8]>, stop: Option<&[u8]>, reverse: bool) -> Result<Pass> {
+        let beyond = |key: &[u8], edge: &[u8]| if reverse { key < edge } else { key > edge };
+        let mut pass = Pass::default();
         loop {
-            let mut reader = Reader::start(
-                self.args,
-                Some(self.table),
-                self.last.as_deref(),
-                self.reverse,
-            )?;
+            let start = pass.last.as_deref().or(from);
+            let mut reader = Reader::start(self.args, Some(self.table), start, reverse)?;
             let mut advanced = false;
             loop {
                 match reader.next()? {
                     Event::Frame(Frame::Row(id, row)) => {
-                        if stop.is_some_and(|stop| row.key.as_slice() <= stop) {
-                            return Ok(true);
+                        if stop.is_some_and(|stop| row.key == stop || beyond(&row.key, stop)) {
+                            return Ok(pass);
                         }
+                        let last = pass.last.as_deref().or(from);
                         // A damaged branch can lead in circles.
-                        if !self.is_next(&row.key) {
-                            self.reason = "its keys are out of order".to_string();
-                            return Ok(false);
+                        if last.is_some_and(|last| !beyond(&row.key, last)) {
+                            pass.reason = Some("its keys are out of order".to_string());
+                            return Ok(pass);
                         }
-                        self.last = Some(row.key.clone());
+                        pass.first.get_or_insert_with(|| row.key.clone());
+                        pass.last = Some(row.key.clone());
                         advanced = true;
-                        writer.put(id, row)?;
+                        self.writer.put(id, row)?;
                     }
                     Event::Frame(Frame::End { damaged }) => {
                         self.damaged += damaged;
-                        return Ok(true);
+                        return Ok(pass);
                     }
                     Event::Frame(Frame::Failed(reason)) | Event::Gone(reason) => {
-                        self.reason = reason;
+                        pass.reason = Some(reason);
+                        break;
+                    }
+                    Event::Hung(reason) => {
+                        pass.reason = Some(reason);
+                        pass.hung = true;
                         break;
                     }
                     Event::Frame(Frame::Tables(_)) => bail!("the reader sent tables among rows"),
                 }
             }
             if !advanced {
-                return Ok(false);
+                return Ok(pass);
             }
+            pass.reason = None;
+            pass.hung = false;
         }
     }
+}
 
-    fn is_next(&self, key: &[u8]) -> bool {
-        match self.last.as_deref() {
-            None => true,
-            Some(last) if self.reverse => key < last,
-            Some(last) => key > last,
-        }
+/// A key half way between two, longer than any row's, so that it stands for none.
+fn middle(after: Option<&[u8]>, before: Option<&[u8]>) -> RowKey {
+    let digit = |key: Option<&[u8]>, end: u16, at: usize| match key {
+        None => end,
+        Some(key) => key.get(at).map_or(0, |&byte| u16::from(byte)),
+    };
+    let mut sum = vec![0; limits::KEY_LEN_MAX + 1];
+    let mut carry = 0;
+    for (at, place) in sum.iter_mut().enumerate().rev() {
+        let digits = digit(after, 0, at) + digit(before, 255, at) + carry;
+        *place = (digits & 0xff) as u8;
+        carry = digits >> 8;
     }
+    for place in &mut sum {
+        let digits = (carry << 8) | u16::from(*place);
+        *place = (digits >> 1) as u8;
+        carry = digits & 1;
+    }
+    sum
+}
+
+fn is_row(key: Option<&[u8]>) -> bool {
+    key.is_some_and(|key| key.len() <= limits::KEY_LEN_MAX)
 }
 
 enum Event {
     Frame(Frame),
     Gone(String),
+    Hung(String),
 }
 
 /// A child process that reads, and a thread that listens to it.
@@ -297,7 +388,7 @@ impl Reader {
                 Event::Gone(format!("the reader died: {}", self.child.wait()?))
             }
             Ok(Err(error)) => Event::Gone(format!("{error:#}")),
-            Err(RecvTimeoutError::Timeout) => Event::Gone(format!(
+            Err(RecvTimeoutError::Timeout) => Event::Hung(format!(
                 "the reader said nothing for {} s",
                 self.patience.as_secs()
             )),

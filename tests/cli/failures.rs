@@ -202,3 +202,26 @@ fn salvage_of_a_damaged_store_copies_what_is_whole() {
     assert!(rows >= 1000, "{answer}");
     assert_eq!(cli.json(&["check", "b.db"])["clean"], true);
 }
+
+#[test]
+fn salvage_takes_the_rows_between_damaged_pages() {
+    let cli = Cli::with_docs("2000");
+    let mut bytes = std::fs::read(cli.path("a.db")).unwrap();
+    let pages = bytes.len() / 4096;
+    // Leaves begin with the byte 1; redb's own few are at the front.
+    let leaves: Vec<usize> = (16..pages).filter(|page| bytes[page * 4096] == 1).collect();
+    for at in [1, 2, 4, 5, 7] {
+        let page = leaves[leaves.len() * at / 8];
+        bytes[page * 4096..(page + 1) * 4096].fill(0xa5);
+    }
+    std::fs::write(cli.path("bad.db"), bytes).unwrap();
+    let answer = cli.json(&["salvage", "bad.db", "b.db", "--patience", "20"]);
+    let table = &answer["tables"][0];
+    // A page holds some six rows.
+    assert!(table["rows"].as_u64().unwrap() >= 1_900, "{answer}");
+    assert!(
+        table["unreachable"].as_array().unwrap().len() <= 5,
+        "{answer}"
+    );
+    assert_eq!(cli.json(&["check", "b.db"])["clean"], true);
+}
