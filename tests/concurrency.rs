@@ -377,3 +377,32 @@ fn group_commits_share_their_syncs() {
     drop(store);
     check_inv_fully(&mut || cut.open(), &model).expect("INV after a power cut");
 }
+
+#[test]
+fn a_search_beside_a_drop_answers_whole_or_not_at_all() {
+    let store = VectorStore::in_memory();
+    for round in 0..40 {
+        store
+            .create_table(schema("t", 6, Codec::F32, Distance::Euclidean))
+            .unwrap();
+        let table = store.table("t").unwrap();
+        let rows = (0..200).map(|i| NewRow {
+            key: key_name(i),
+            vector: vector_of(i, 1),
+            metadata: Metadata::new(),
+        });
+        table.upsert_many(rows.collect()).unwrap();
+        let options = SearchOptions::new(20).returning(Return::Rows);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while let Ok(hits) = table.search(&vector_of(3, 1), &options) {
+                        assert_eq!(hits.len(), 20, "round {round}");
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            store.drop_table("t").unwrap();
+        });
+    }
+}

@@ -150,7 +150,7 @@ impl VectorStore {
             Change::ReserveTableIds { next },
             Change::PutTable(Box::new(record)),
         ];
-        self.commit_seated(&mut seat, &changes)?;
+        self.commit_seated(&mut seat, &changes, || {})?;
         seat.next_table_id = next;
         let table = Arc::new(table);
         core.register(Arc::clone(&table));
@@ -168,17 +168,24 @@ impl VectorStore {
         let mut seat = self.core.seat.lock();
         self.core.check_writable()?;
         let key = self.core.table(table)?.key.clone();
-        self.commit_seated(&mut seat, &[Change::DropTable(key)])?;
-        self.core.unregister(table);
-        Ok(())
+        self.commit_seated(&mut seat, &[Change::DropTable(key)], || {
+            self.core.unregister(table);
+        })
     }
 
-    fn commit_seated(&self, _seat: &mut Seat, changes: &[Change]) -> Result<(), StoreError> {
+    /// Commits `changes`; `committed` runs before any read can see them.
+    fn commit_seated(
+        &self,
+        _seat: &mut Seat,
+        changes: &[Change],
+        committed: impl FnOnce(),
+    ) -> Result<(), StoreError> {
         let core = &self.core;
         core.backend
             .commit(changes, core.options.durability)
             .inspect_err(|error| core.note_failure("commit", error))?;
         core.note_commit();
+        committed();
         core.refresh_snapshot().map_err(|error| {
             core.note_failure("snapshot", &error);
             StoreError::OutcomeUnknown {

@@ -84,6 +84,8 @@ impl<'a> Search<'a> {
         loop {
             attempt += 1;
             if let Some(hits) = self.attempt(attempt == LIVE_ATTEMPTS)? {
+                // Rows that a drop took away meanwhile are no answer.
+                self.table.check_live()?;
                 return Ok(hits);
             }
         }
