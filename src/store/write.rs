@@ -175,9 +175,17 @@ impl StoreCore {
         let linked = catch_unwind(AssertUnwindSafe(|| self.link_and_publish(change)));
         if linked.is_err() {
             tracing::error!(table = %table.key.name, "a panic while linking; rebuilding");
-            self.rebuild_table(&table)?;
+            self.rebuild_table(&table)
+                .map_err(|error| StoreError::OutcomeUnknown {
+                    source: error.chain().into(),
+                })?;
         }
-        self.refit_turbo(seat, &table)
+        // The rows are durable and found, fitted anew or not: no answer to their writer. What
+        // the store cannot go on after is in its health.
+        if let Err(error) = self.refit_turbo(seat, &table) {
+            tracing::error!(table = %table.key.name, error = %error.chain(), "not fitted anew");
+        }
+        Ok(())
     }
 
     fn link_and_publish(&self, change: TableChange) {
