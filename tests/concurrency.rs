@@ -406,3 +406,27 @@ fn a_search_beside_a_drop_answers_whole_or_not_at_all() {
         });
     }
 }
+
+#[test]
+fn a_store_that_flushes_by_itself_lets_go_of_its_file_when_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store.vecstash");
+    for round in 0..40 {
+        let store = vecstash::OpenOptions::new()
+            .durability(vecstash::Durability::Within(4))
+            .open(&path)
+            .unwrap();
+        if round == 0 {
+            store
+                .create_table(schema("t", 6, Codec::F32, Distance::Euclidean))
+                .unwrap();
+        }
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_millis(3 + round % 7) {
+            let vector = vector_of(0, round + 1);
+            store
+                .upsert("t", key_name(0), &vector, Metadata::new())
+                .unwrap();
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::flusher::{self, Flusher};
 use super::group::Queue;
 use super::health::Health;
 use super::keys::KeyDirectory;
@@ -24,16 +25,17 @@ pub(crate) struct StoreCore {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) capabilities: Capabilities,
     pub(crate) options: OpenOptions,
-    pub(crate) health: Health,
+    pub(crate) health: Arc<Health>,
     /// Whoever holds the seat is the one writer: of the backend, of every index, of the registry.
-    pub(crate) seat: Mutex<Seat>,
+    pub(crate) seat: Arc<Mutex<Seat>>,
     pub(crate) queue: Queue,
     tables: RwLock<HashMap<String, Arc<TableCore>>>,
     latest: RwLock<Option<Arc<dyn Snapshot>>>,
     pool: OnceLock<Option<rayon::ThreadPool>>,
     pub(crate) report: OnceLock<OpenReport>,
     /// Whether a commit that is not yet durable may exist.
-    pub(crate) dirty: AtomicBool,
+    pub(crate) dirty: Arc<AtomicBool>,
+    pub(crate) flusher: OnceLock<Flusher>,
 }
 
 /// What only the writer touches.
@@ -138,14 +140,15 @@ impl StoreCore {
             capabilities: backend.capabilities(),
             backend,
             options,
-            health: Health::default(),
-            seat: Mutex::default(),
+            health: Arc::default(),
+            seat: Arc::default(),
             queue: Queue::default(),
             tables: RwLock::default(),
             latest: RwLock::default(),
             pool: OnceLock::new(),
             report: OnceLock::new(),
-            dirty: AtomicBool::new(false),
+            dirty: Arc::default(),
+            flusher: OnceLock::new(),
         }
     }
 
@@ -283,16 +286,14 @@ impl StoreCore {
 
     /// Makes every acknowledged write durable. The caller holds the seat.
     pub(crate) fn flush_seated(&self, _seat: &mut Seat) -> Result<(), StoreError> {
-        self.backend.flush().inspect_err(|error| {
-            self.health.fail(format!("flush failed: {}", error.chain()));
-        })?;
-        self.dirty.store(false, Ordering::Release);
-        Ok(())
+        flusher::flush(&*self.backend, &self.health, &self.dirty)
     }
 }
 
 impl Drop for StoreCore {
     fn drop(&mut self) {
+        // Its thread holds the backend: once it is gone, so is the file's lock.
+        drop(self.flusher.take());
         // Writes acknowledged before they were durable survive a clean end of the process.
         if self.options.durability != Durability::Immediate
             && self.dirty.load(Ordering::Acquire)
