@@ -51,3 +51,9 @@ pub const GRAPH_MIN: usize = 2_000;
 /// Metadata up to this many bytes is stored inside its row, longer metadata apart, so that the
 /// walk at open does not read cached answers.
 pub const INLINE_METADATA_LEN_MAX: usize = 512;
+
+/// Row ids stay below this: never reached by counting, and far from where adding would overflow.
+pub const ROW_ID_END: u64 = 1 << 62;
+
+/// Most threads of a store. More only wait for each other, and some systems refuse to start them.
+pub const THREADS_MAX: usize = 1_024;

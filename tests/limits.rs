@@ -879,3 +879,68 @@ proptest! {
         accepted_or_refused(&rows)?;
     }
 }
+
+/// Row ids are counted, never chosen by a caller: only a damaged or hostile file holds one near
+/// their end, and it must neither panic an open nor make rows that the next open refuses.
+#[test]
+fn row_ids_near_their_end() {
+    use vecstash::limits::ROW_ID_END;
+    use vecstash::{Backend, Change, Durability, RedbBackend, RowId, TableSchema};
+
+    let dir = tempfile::tempdir().expect("tempdir");
+    for (promised, opens) in [
+        (u64::MAX, false),
+        (ROW_ID_END + 1, false),
+        (ROW_ID_END, true),
+        (ROW_ID_END - 10, true),
+    ] {
+        let path = dir.path().join(format!("{promised}.vecstash"));
+        let store = VectorStore::open_path(&path).expect("open");
+        let schema = TableSchema {
+            name: "t".to_owned(),
+            dim: 2,
+            codec: Codec::F32,
+            distance: Distance::Euclidean,
+            hnsw: HnswParams::default(),
+        };
+        store.create_table(schema).expect("create");
+        store.close().expect("close");
+        let backend = RedbBackend::open(&path).expect("backend");
+        let table = backend.list_tables().expect("tables").tables.remove(0);
+        let change = Change::ReserveRowIds {
+            table: vecstash::TableKey {
+                id: table.record.id,
+                name: "t".into(),
+            },
+            next: RowId::new(promised),
+        };
+        backend
+            .commit(&[change], Durability::Immediate)
+            .expect("commit");
+        backend.close().expect("close");
+
+        for _ in 0..2 {
+            match VectorStore::open_path(&path) {
+                Ok(store) => {
+                    assert!(opens, "{promised}");
+                    let written = store.upsert("t", b"k".to_vec(), &[1.0, 2.0], Default::default());
+                    assert!(
+                        matches!(written, Err(StoreError::Limit { what: "row id", .. })),
+                        "{promised}: {written:?}"
+                    );
+                    store.close().expect("close");
+                }
+                Err(StoreError::CorruptFile { .. }) => assert!(!opens, "{promised}"),
+                Err(other) => panic!("{promised}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_are_bounded() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let options = OpenOptions::new().threads(usize::MAX);
+    let store = options.open(dir.path().join("t.vecstash")).expect("open");
+    assert_eq!(store.open_report().threads, vecstash::limits::THREADS_MAX);
+}

@@ -15,12 +15,9 @@ use crate::error::StoreError;
 use crate::ids::RowId;
 use crate::inner_index::{Index, IndexSpec};
 use crate::inner_storage::TableKey;
+use crate::limits;
 use crate::row::{RecordView, RowKey};
 use crate::schema::TableRecord;
-
-/// Row ids from here on are never handed out: a stored one is damage, and adding to it would
-/// overflow.
-const ROW_ID_END: u64 = 1 << 62;
 
 /// Where loading one table stands.
 pub(crate) struct Step {
@@ -56,6 +53,13 @@ pub(crate) fn load_table(
     progress: &mut (dyn FnMut(Step) -> Result<(), StoreError> + Send),
 ) -> Result<(TableState, Walk), StoreError> {
     let started = Instant::now();
+    if next_row_id.get() > limits::ROW_ID_END {
+        return Err(StoreError::Backend(format!(
+            "table {} promises row ids up to {next_row_id}, and ids end at {}",
+            key.name,
+            limits::ROW_ID_END
+        )));
+    }
     let mut loader = Loader {
         record,
         index: Index::new(&spec(record))?,
@@ -161,7 +165,7 @@ impl Loader<'_> {
             )));
         }
         match row.id {
-            Some(id) if id.get() >= ROW_ID_END => {
+            Some(id) if id.get() >= limits::ROW_ID_END => {
                 return Err(corrupt(format!("row id {id} was never handed out")));
             }
             Some(id) => self.load(id, row.key, row.vector),

@@ -143,9 +143,15 @@ impl VectorStore {
                 remedy: "keep several kinds of rows in one table, told apart by their keys",
             });
         }
+        let next = seat.next_table_id.get().checked_add(1);
+        let next = next.map(TableId::new).ok_or_else(|| StoreError::Limit {
+            what: "table id",
+            value: seat.next_table_id.to_string(),
+            limit: format!("below {}", u32::MAX),
+            remedy: "copy the tables into a new store, which numbers them anew",
+        })?;
         // The index is made before the commit: whatever it refuses is refused here.
         let table = TableCore::empty(record.clone())?;
-        let next = TableId::new(seat.next_table_id.get() + 1);
         let changes = [
             Change::ReserveTableIds { next },
             Change::PutTable(Box::new(record)),

@@ -128,11 +128,11 @@ impl OpenOptions {
         self
     }
 
-    /// Threads for rebuilds and batches; 0, the default, for one per core. The index built is
-    /// the same for any number.
+    /// Threads for rebuilds and batches, at most 1,024; 0, the default, for one per core. The
+    /// index built is the same for any number.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads;
+        self.threads = threads.min(crate::limits::THREADS_MAX);
         self
     }
 

@@ -13,7 +13,7 @@ use crate::inner_storage::Change;
 use crate::row::{Metadata, RowKey, VectorRow, Want};
 
 /// How many row ids the file promises at a time: one small write per this many rows.
-const ROW_IDS_AHEAD: u64 = 4_096;
+pub(crate) const ROW_IDS_AHEAD: u64 = 4_096;
 
 /// A row as it will be, before it has its final id.
 struct Draft {

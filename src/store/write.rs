@@ -15,7 +15,7 @@ use super::group::{Operation, Request, repeat};
 use super::input::{check_batch_len, check_key, check_metadata, encode};
 use super::load::load_table;
 use super::shared::{Seat, StoreCore, TableCore};
-use super::stage::{Fresh, Stage, TableChange, keep_row_ids};
+use super::stage::{Fresh, ROW_IDS_AHEAD, Stage, TableChange, keep_row_ids};
 use crate::encoding::EncodedVector;
 use crate::error::StoreError;
 use crate::ids::Slot;
@@ -319,11 +319,20 @@ fn plan_ahead(table: &TableCore, key: &[u8], vector: &EncodedVector) -> Option<P
     }
 }
 
-/// An error when a table would grow beyond what slots can number.
+/// An error when a table would grow beyond what slots or row ids can number.
 fn check_room(change: &TableChange) -> Result<(), StoreError> {
     let rows = change.table.state.read().keys.slots_in_use();
     if rows + change.fresh.len() > limits::ROWS_MAX {
         return Err(crate::error::IndexError::Full { rows }.into());
+    }
+    let next = change.next_row_id.get();
+    if next.saturating_add(ROW_IDS_AHEAD) > limits::ROW_ID_END {
+        return Err(StoreError::Limit {
+            what: "row id",
+            value: next.to_string(),
+            limit: format!("below {}", limits::ROW_ID_END),
+            remedy: "copy the rows into a new table, which numbers them anew",
+        });
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::{FORMAT, Kind, MAGIC, META_FORMAT, META_NEXT_TABLE_ID, META_STORE_ID, VERSION};
 use super::{row_ids_entry, seal, seed, unseal};
 use crate::ids::{RowId, TableId};
+use crate::limits;
 
 fn encode_meta(entry: &str, body: &[u8]) -> Vec<u8> {
     let mut out = vec![VERSION];
@@ -79,7 +80,11 @@ pub(in crate::inner_storage) fn decode_next_row_id(
     let entry = row_ids_entry(table);
     let body = decode_meta(&entry, bytes)?;
     let body = body.try_into().map_err(|_| wrong_len(&entry, body))?;
-    Ok(RowId::new(u64::from_le_bytes(body)))
+    let next = u64::from_le_bytes(body);
+    if next > limits::ROW_ID_END {
+        return Err(format!("{entry} is {next}, beyond {}", limits::ROW_ID_END));
+    }
+    Ok(RowId::new(next))
 }
 
 fn wrong_len(entry: &str, body: &[u8]) -> String {
