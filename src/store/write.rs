@@ -293,10 +293,15 @@ impl StoreCore {
         let next = table.row_ids.lock().next;
         let rows = Some(table.state.read().keys.len() as u64);
         let loaded = load_table(self, &record, &table.key, next, rows, &mut |_| Ok(()));
-        let (state, _) = loaded.inspect_err(|error| {
+        let (state, walk) = loaded.inspect_err(|error| {
             self.health
                 .fail(format!("an index could not be rebuilt: {}", error.chain()));
         })?;
+        // What this walk left out is what is left out from now on.
+        *table.quarantined.lock() = walk.quarantined;
+        let mut row_ids = table.row_ids.lock();
+        row_ids.next = row_ids.next.max(walk.next_row_id);
+        drop(row_ids);
         let mut place = table.state.write();
         *place = state;
         table.unpin();
