@@ -111,6 +111,26 @@ pub struct Catalog {
     pub next_table_id: TableId,
 }
 
+impl Catalog {
+    /// The record under which a bare schema is stored: the table of its name with its id, options
+    /// and fit kept, or a new table with default options.
+    fn record_for(self, schema: &TableSchema) -> TableRecord {
+        let mut records = self.tables.into_iter().map(|stored| stored.record);
+        match records.find(|record| record.schema.name == schema.name) {
+            Some(record) => TableRecord {
+                schema: schema.clone(),
+                ..record
+            },
+            None => TableRecord {
+                id: self.next_table_id,
+                schema: schema.clone(),
+                options: TableOptions::default(),
+                turbo: None,
+            },
+        }
+    }
+}
+
 /// What a backend can do beyond the six required methods.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]

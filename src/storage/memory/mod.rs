@@ -21,7 +21,7 @@ use super::{
 use crate::error::StoreError;
 use crate::ids::TableId;
 use crate::row::{Record, RecordView, VectorRow, Want};
-use crate::schema::{TableOptions, TableRecord, TableSchema};
+use crate::schema::TableSchema;
 
 /// Rows that a scan takes out of the lock at once.
 const SCAN_CHUNK: usize = 256;
@@ -207,23 +207,7 @@ impl Backend for MemoryBackend {
     }
 
     fn put_schema(&self, schema: &TableSchema) -> Result<(), StoreError> {
-        let catalog = self.list_tables()?;
-        let known = catalog
-            .tables
-            .into_iter()
-            .find(|t| t.record.schema.name == schema.name);
-        let record = match known {
-            Some(stored) => TableRecord {
-                schema: schema.clone(),
-                ..stored.record
-            },
-            None => TableRecord {
-                id: catalog.next_table_id,
-                schema: schema.clone(),
-                options: TableOptions::default(),
-                turbo: None,
-            },
-        };
+        let record = self.list_tables()?.record_for(schema);
         self.commit(&[Change::PutTable(Box::new(record))], Durability::Immediate)
     }
 

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::error::StoreError;
 use crate::row::{Record, VectorRow, Want};
-use crate::schema::{TableOptions, TableRecord, TableSchema};
+use crate::schema::{TableRecord, TableSchema};
 
 /// A [`Backend`] that keeps its rows in one redb file.
 ///
@@ -252,23 +252,7 @@ impl Backend for RedbBackend {
     }
 
     fn put_schema(&self, schema: &TableSchema) -> Result<(), StoreError> {
-        let catalog = self.list_tables()?;
-        let known = catalog
-            .tables
-            .into_iter()
-            .find(|t| t.record.schema.name == schema.name);
-        let record = match known {
-            Some(stored) => TableRecord {
-                schema: schema.clone(),
-                ..stored.record
-            },
-            None => TableRecord {
-                id: catalog.next_table_id,
-                schema: schema.clone(),
-                options: TableOptions::default(),
-                turbo: None,
-            },
-        };
+        let record = self.list_tables()?.record_for(schema);
         self.transact(&[Change::PutTable(Box::new(record))], Durability::Immediate)
     }
 
