@@ -7,6 +7,9 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use vecstash::testing::kernel::{BLOCK, KernelSet, kernels};
 
+/// Rows of a leaf.
+const LEAF: u32 = 256;
+
 /// Bytes that look random and are the same in every run.
 fn bytes(len: usize, seed: u32) -> Vec<u8> {
     let mut state = seed;
@@ -22,7 +25,9 @@ fn bench(criterion: &mut Criterion) {
     for dim in [128usize, 384, 1_536] {
         let padded = dim.next_multiple_of(BLOCK);
         let (a, b) = (bytes(padded, 1), bytes(padded, 2));
-        let signed: Vec<i8> = b.iter().map(|&byte| byte as i8).collect();
+        let many: Vec<Vec<u8>> = (10..10 + LEAF).map(|seed| bytes(padded, seed)).collect();
+        let leaf: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
+        let few = [leaf[0], leaf[1], leaf[2], leaf[3]];
         let x: Vec<f32> = bytes(dim, 3)
             .iter()
             .map(|&byte| f32::from(byte) / 255.0)
@@ -34,8 +39,15 @@ fn bench(criterion: &mut Criterion) {
         let (min, scale) = (-0.25, 1.0 / 255.0);
 
         type Run<'a> = Box<dyn Fn(&KernelSet) -> f64 + 'a>;
-        let runs: [(&str, Run<'_>); 6] = [
-            ("dot_u8i8", Box::new(|set| set.dot_u8i8(&a, &signed).into())),
+        let runs: [(&str, Run<'_>); 7] = [
+            (
+                "dots of four rows",
+                Box::new(|set| set.dots(&a, few).iter().copied().map(f64::from).sum()),
+            ),
+            (
+                "products of a leaf with itself",
+                Box::new(|set| set.products(&leaf, &leaf).into()),
+            ),
             ("dot_u8u8", Box::new(|set| set.dot_u8u8(&a, &b).into())),
             ("l2_squared", Box::new(|set| set.l2_squared(&x, &y).into())),
             ("dot", Box::new(|set| set.dot(&x, &y).into())),

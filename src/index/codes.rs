@@ -2,23 +2,26 @@
 //!
 //! Every vector has a code, whatever its codec: `value = min + scale * byte` with the vector's own
 //! minimum and scale, as `Codec::Int8Quantized` stores it. Distances in code space come from one
-//! integer dot product and a few terms per code, put together in `f64`.
+//! integer dot product and a few terms per code.
 
 use super::arena::{Arena, bytes_of_vec, grow};
 use super::exact::{decode, row_norm};
 use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedView, int8_code, int8_range};
-use crate::kernel::{BLOCK, Block, Kernels, bytes_of, bytes_of_mut, kernels};
+use crate::kernel::{
+    self, BLOCK, Block, Kernels, ROWS_MAX, RowTerms, bytes_of, bytes_of_mut, cosine_key, dot_key,
+    kernels, l2_key,
+};
 
 /// What a code needs beside its bytes.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
 pub(super) struct Terms {
     pub(super) min: f32,
     pub(super) scale: f32,
-    /// Sum of the code's bytes.
-    pub(super) sum: u32,
-    /// Sum of the squared bytes under Euclidean, bits of the decoded code's `f32` length under
-    /// Cosine, 0 under DotProduct.
+    /// `scale` times the sum of `c`, the code's bytes less 128.
+    pub(super) sum: f32,
+    /// Bits of an `f32`: `scale^2` times the sum of `c^2` under Euclidean, the length of the
+    /// decoded code under Cosine, its squared length under DotProduct.
     pub(super) aux: u32,
 }
 
@@ -55,6 +58,10 @@ impl Geometry {
         }
     }
 
+    pub(super) fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
     /// Blocks of a padded code.
     pub(super) fn blocks(&self) -> usize {
         self.dim.div_ceil(BLOCK)
@@ -63,67 +70,73 @@ impl Geometry {
     /// Orders pairs as their distance does: squared under Euclidean.
     #[inline]
     pub(super) fn between(&self, a: Point<'_>, b: Point<'_>) -> f32 {
-        let centred = (self.kernels.dot_u8u8)(a.bytes, b.bytes);
-        self.combine(a.terms, &Side::new(self, b.terms), centred)
+        let product = (self.kernels.dot_u8u8)(a.bytes, b.bytes);
+        let (side, shift) = (self.row_terms(b.terms), self.shift(b));
+        self.key(a.terms, &side, product.wrapping_sub(shift))
     }
 
-    /// The key of a pair from its terms and `sum a * (b - 128)`.
+    /// The key of a pair from its terms and the sum of the products of their `c`.
     #[inline]
-    fn combine(&self, a: &Terms, b: &Side, centred: i32) -> f32 {
-        let (min, scale) = (f64::from(a.min), f64::from(a.scale));
-        let sum = f64::from(a.sum);
-        let products = f64::from(centred) + 128.0 * sum;
-        let dot = || min * b.total + scale * (b.min * sum + b.scale * products);
+    fn key(&self, a: &Terms, b: &RowTerms, product: i32) -> f32 {
+        let a = self.row_terms(a);
+        let product = product as f32;
         match self.distance {
-            // Written by the difference of the minima, so that vectors far from the origin and
-            // near each other do not cancel.
-            Distance::Euclidean => {
-                let apart = min - b.min;
-                let own = scale * (2.0 * apart * sum + scale * f64::from(a.aux));
-                let cross = 2.0 * scale * b.scale * products;
-                let other = b.scale * (b.scale * b.aux - 2.0 * apart * b.sum);
-                (self.dim as f64 * apart * apart + own + other - cross).max(0.0) as f32
-            }
-            Distance::Cosine => {
-                let norms = f64::from(f32::from_bits(a.aux)) * b.aux;
-                if norms == 0.0 {
-                    return 1.0;
-                }
-                (1.0 - dot() / norms) as f32
-            }
-            Distance::DotProduct => -dot() as f32,
+            Distance::Euclidean => l2_key(&a, b, product),
+            Distance::Cosine => cosine_key(&a, b, product),
+            Distance::DotProduct => dot_key(&a, b, product),
         }
     }
-}
 
-/// The second code of a pair, with what does not depend on the first worked out.
-#[derive(Clone, Copy, Default)]
-struct Side {
-    min: f64,
-    scale: f64,
-    sum: f64,
-    /// Sum of the decoded coordinates.
-    total: f64,
-    /// As [`Terms::aux`], as a number.
-    aux: f64,
-}
-
-impl Side {
+    /// What the pair kernels need of a code beside its bytes.
     #[inline]
-    fn new(geometry: &Geometry, terms: &Terms) -> Self {
-        let (min, scale) = (f64::from(terms.min), f64::from(terms.scale));
-        let sum = f64::from(terms.sum);
-        Self {
-            min,
-            scale,
-            sum,
-            total: geometry.dim as f64 * min + scale * sum,
-            aux: match geometry.distance {
-                Distance::Cosine => f64::from(f32::from_bits(terms.aux)),
-                Distance::Euclidean | Distance::DotProduct => f64::from(terms.aux),
+    pub(super) fn row_terms(&self, terms: &Terms) -> RowTerms {
+        let aux = f32::from_bits(terms.aux);
+        RowTerms {
+            dim: self.dim as f32,
+            mid: terms.min + 128.0 * terms.scale,
+            scale: terms.scale,
+            sum: terms.sum,
+            own: match self.distance {
+                Distance::Cosine if aux > 0.0 => 1.0 / aux,
+                Distance::Cosine | Distance::Euclidean | Distance::DotProduct => aux,
             },
         }
     }
+
+    /// 128 times the sum of the code's `c`: what a product with unsigned bytes has too much.
+    #[inline]
+    pub(super) fn shift(&self, point: Point<'_>) -> i32 {
+        let Terms { sum, scale, .. } = *point.terms;
+        let sum = if scale > f32::MIN_POSITIVE / f32::EPSILON {
+            // The sum is below 2^23 and was rounded once, so the nearest integer is it.
+            let quotient = sum / scale;
+            (quotient + 0.5f32.copysign(quotient)) as i32
+        } else {
+            centred_sum(&point.bytes[..self.dim])
+        };
+        128 * sum
+    }
+
+    /// Sum of the squares of a code's `c`, scaled to the units of its vector.
+    pub(super) fn squares(&self, point: Point<'_>) -> f32 {
+        let squares = centred_squares(&point.bytes[..self.dim]);
+        scaled_squares(point.terms.scale, squares)
+    }
+}
+
+fn centred_sum(bytes: &[u8]) -> i32 {
+    bytes.iter().map(|&byte| i32::from(byte) - 128).sum()
+}
+
+fn centred_squares(bytes: &[u8]) -> i32 {
+    bytes
+        .iter()
+        .map(|&byte| (i32::from(byte) - 128).pow(2))
+        .sum()
+}
+
+fn scaled_squares(scale: f32, squares: i32) -> f32 {
+    (f64::from(scale) * f64::from(scale) * f64::from(squares)) as f32
 }
 
 /// Codes by number.
@@ -230,16 +243,20 @@ impl Coder {
     /// Works out the terms of the bytes in `code`.
     fn finish(&mut self, min: f32, scale: f32) -> Point<'_> {
         let bytes = &bytes_of(&self.code)[..self.geometry.dim];
-        let sum = bytes.iter().map(|&byte| u32::from(byte)).sum();
+        let sum = (f64::from(scale) * f64::from(centred_sum(bytes))) as f32;
         let aux = match self.geometry.distance {
-            Distance::Euclidean => bytes.iter().map(|&byte| u32::from(byte).pow(2)).sum(),
+            Distance::Euclidean => scaled_squares(scale, centred_squares(bytes)).to_bits(),
             Distance::Cosine => {
                 self.floats.clear();
                 let decoded = bytes.iter().map(|&byte| min + scale * f32::from(byte));
                 self.floats.extend(decoded);
                 row_norm(self.geometry.distance, &self.floats).to_bits()
             }
-            Distance::DotProduct => 0,
+            Distance::DotProduct => {
+                let squares = scaled_squares(scale, centred_squares(bytes));
+                let mid = min + 128.0 * scale;
+                (self.geometry.dim as f32 * (mid * mid) + 2.0 * (mid * sum) + squares).to_bits()
+            }
         };
         self.terms = Terms {
             min,
@@ -257,33 +274,43 @@ impl Coder {
 /// A code that is compared with many others: a query, or a row looking for neighbours.
 pub(super) struct Probe {
     geometry: Geometry,
-    /// The code's bytes less 128, as the signed side of the integer kernel.
-    signed: Vec<i8>,
-    side: Side,
+    words: kernel::Probe,
+    terms: RowTerms,
+    shift: i32,
 }
 
 impl Probe {
     pub(super) fn new(geometry: Geometry) -> Self {
         Self {
             geometry,
-            signed: Vec::new(),
-            side: Side::default(),
+            words: kernel::Probe::default(),
+            terms: geometry.row_terms(&Terms::default()),
+            shift: 0,
         }
     }
 
     /// Aims at a code.
     pub(super) fn aim(&mut self, point: Point<'_>) {
-        self.signed.clear();
-        let centred = point.bytes.iter().map(|&byte| (byte ^ 0x80).cast_signed());
-        self.signed.extend(centred);
-        self.side = Side::new(&self.geometry, point.terms);
+        (self.geometry.kernels.aim)(point.bytes, &mut self.words);
+        self.terms = self.geometry.row_terms(point.terms);
+        self.shift = self.geometry.shift(point);
     }
 
-    /// As [`Geometry::between`], from `point` to the code aimed at.
+    /// As [`Geometry::between`], from each of up to `ROWS_MAX` points to the code aimed at.
     #[inline]
-    pub(super) fn key(&self, point: Point<'_>) -> f32 {
-        let centred = (self.geometry.kernels.dot_u8i8)(point.bytes, &self.signed);
-        self.geometry.combine(point.terms, &self.side, centred)
+    pub(super) fn keys(&self, points: &[Point<'_>]) -> [f32; ROWS_MAX] {
+        let mut rows: [&[u8]; ROWS_MAX] = [&[]; ROWS_MAX];
+        for (row, point) in rows.iter_mut().zip(points) {
+            *row = point.bytes;
+        }
+        let mut products = [0; ROWS_MAX];
+        (self.geometry.kernels.dots)(&self.words, &rows[..points.len()], &mut products);
+        let mut keys = [0.0; ROWS_MAX];
+        for ((key, point), product) in keys.iter_mut().zip(points).zip(products) {
+            let product = product.wrapping_sub(self.shift);
+            *key = self.geometry.key(point.terms, &self.terms, product);
+        }
+        keys
     }
 }
 
@@ -324,7 +351,7 @@ mod tests {
                 let key = f64::from(geometry.between(left, right));
                 let mut probe = Probe::new(geometry);
                 probe.aim(right);
-                prop_assert_eq!(probe.key(left), key as f32);
+                prop_assert_eq!(probe.keys(&[left])[0], key as f32);
                 let scale = if offset == 0.0 { 100.0 } else { 1e6 };
                 prop_assert!((key - wanted).abs() <= 1e-5 * wanted.abs() + 1e-6 * scale);
             }

@@ -7,9 +7,12 @@
 
 mod aligned;
 mod huge;
+mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod pairs;
 mod prefetch;
+mod probe;
 mod scalar;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -22,21 +25,31 @@ use std::sync::OnceLock;
 
 pub(crate) use self::aligned::{Block, bytes_of, bytes_of_mut};
 pub(crate) use self::huge::advise_huge;
+pub(crate) use self::matrix::{Panel, Products};
+pub(crate) use self::pairs::{PairTerms, RowTerms, cosine_key, dot_key, l2_key};
 pub(crate) use self::prefetch::prefetch;
+pub(crate) use self::probe::Probe;
 
 /// Codes are padded with zeros to a multiple of this many bytes and aligned to it: one cache
 /// line, and one AVX-512 register.
 pub(crate) const BLOCK: usize = 64;
+
+/// Most rows that one probe is multiplied with at once: what a core can ask of memory ahead.
+pub(crate) const ROWS_MAX: usize = 4;
 
 /// One implementation of every kernel.
 #[derive(Clone, Copy)]
 pub(crate) struct Kernels {
     /// What the implementation is called in reports.
     pub(crate) name: &'static str,
-    /// `sum a[i] * b[i]` of unsigned by signed bytes. Same length, a multiple of [`BLOCK`].
-    pub(crate) dot_u8i8: fn(&[u8], &[i8]) -> i32,
     /// `sum a[i] * (b[i] - 128)` of unsigned bytes. Same length, a multiple of [`BLOCK`].
     pub(crate) dot_u8u8: fn(&[u8], &[u8]) -> i32,
+    /// Prepares a code, whole blocks, to be multiplied with others by this set alone.
+    pub(crate) aim: fn(code: &[u8], to: &mut Probe),
+    /// `sum row[i] * (probe[i] - 128)` of up to [`ROWS_MAX`] rows as long as the probe's code.
+    pub(crate) dots: fn(&Probe, rows: &[&[u8]], to: &mut [i32; ROWS_MAX]),
+    /// Which of 64 keys are below their own bound or below `all`, lowest bit first.
+    pub(crate) below: fn(keys: &[f32; 64], bounds: &[f32; 64], all: f32) -> u64,
     /// `sum (a[i] - b[i])^2`. Same length, any.
     pub(crate) l2_squared: fn(&[f32], &[f32]) -> f32,
     /// `sum a[i] * b[i]`. Same length, any.
@@ -45,7 +58,20 @@ pub(crate) struct Kernels {
     pub(crate) l2_squared_u8: fn(q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32,
     /// `sum q[i] * (min + scale * code[i])`. `codes` is at least as long as `q`.
     pub(crate) dot_u8: fn(q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32,
+    /// Packs codes, whole blocks each, as the columns of a panel, to be used by this set alone.
+    pub(crate) pack: fn(codes: &[&[u8]], to: &mut Panel),
+    /// `sum row[i] * (column[i] - 128)` of every row with every column from `first` on.
+    pub(crate) products: fn(rows: &[&[u8]], first: usize, panel: &Panel, to: &mut Products),
+    /// Squared Euclidean distances of a row to every column from `first` on, from their products.
+    pub(crate) l2_keys: PairKeys,
+    /// Negated inner products, likewise.
+    pub(crate) dot_keys: PairKeys,
+    /// Cosine distances, likewise.
+    pub(crate) cosine_keys: PairKeys,
 }
+
+/// A row's terms, the columns' terms, the first column, the row's products, and where keys go.
+pub(crate) type PairKeys = fn(&RowTerms, &PairTerms, usize, &[i32], &mut [f32]);
 
 /// The fastest kernels this machine can run.
 ///
@@ -80,25 +106,31 @@ fn check_blocks(a: usize, b: usize) {
 }
 
 /// Defines `KERNELS`, a set with this name whose functions may use these CPU features: its
-/// integer kernels are `dot_u8i8_enabled` and `dot_u8u8_enabled` of the module it stands in, its
-/// float kernels those of the scalar twin, compiled once more.
+/// integer kernels are `dot_u8u8_enabled`, `aim_enabled`, `dots_enabled` and `below_enabled` of
+/// the module it stands in, its
+/// float kernels those of the scalar twin, compiled once more, and its products those of `Tile`,
+/// this many groups at a time.
 ///
 /// Only the module's `available`, which has asked the CPU, may hand the set out.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! kernel_set {
-    ($name:literal, $features:literal) => {
+    ($name:literal, $features:literal, $groups:literal) => {
         pub(super) const KERNELS: $crate::kernel::Kernels = $crate::kernel::Kernels {
             name: $name,
-            dot_u8i8: |a, b| {
-                check_blocks(a.len(), b.len());
-                // SAFETY: this set is handed out only where the CPU has its features.
-                unsafe { dot_u8i8_enabled(a, b) }
-            },
             dot_u8u8: |a, b| {
                 check_blocks(a.len(), b.len());
                 // SAFETY: this set is handed out only where the CPU has its features.
                 unsafe { dot_u8u8_enabled(a, b) }
             },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            aim: |code, to| unsafe { aim_enabled(code, to) },
+            dots: |probe, rows, to| {
+                assert!(rows.len() <= $crate::kernel::ROWS_MAX);
+                // SAFETY: this set is handed out only where the CPU has its features.
+                unsafe { dots_enabled(probe, rows, to) }
+            },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            below: |keys, bounds, all| unsafe { below_enabled(keys, bounds, all) },
             // SAFETY: this set is handed out only where the CPU has its features.
             l2_squared: |a, b| unsafe { l2_squared(a, b) },
             // SAFETY: this set is handed out only where the CPU has its features.
@@ -107,7 +139,40 @@ macro_rules! kernel_set {
             l2_squared_u8: |q, codes, min, scale| unsafe { l2_squared_u8(q, codes, min, scale) },
             // SAFETY: this set is handed out only where the CPU has its features.
             dot_u8: |q, codes, min, scale| unsafe { dot_u8(q, codes, min, scale) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            pack: |codes, to| unsafe { pack(codes, to) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            products: |rows, first, panel, to| unsafe { products(rows, first, panel, to) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            l2_keys: |row, columns, first, of, to| unsafe { l2_keys(row, columns, first, of, to) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            dot_keys: |row, columns, first, of, to| unsafe {
+                dot_keys(row, columns, first, of, to)
+            },
+            cosine_keys: |row, columns, first, of, to| {
+                // SAFETY: this set is handed out only where the CPU has its features.
+                unsafe { cosine_keys(row, columns, first, of, to) }
+            },
         };
+
+        #[target_feature(enable = $features)]
+        fn pack(codes: &[&[u8]], to: &mut $crate::kernel::Panel) {
+            $crate::kernel::matrix::pack::<Tile, $groups>(codes, to);
+        }
+
+        #[target_feature(enable = $features)]
+        fn products(
+            rows: &[&[u8]],
+            first: usize,
+            panel: &$crate::kernel::Panel,
+            to: &mut $crate::kernel::Products,
+        ) {
+            // SAFETY: this function has the features that `Tile` asks for, and the panels of this
+            // set are packed by its own `pack`.
+            unsafe { $crate::kernel::matrix::products::<Tile, $groups>(rows, first, panel, to) }
+        }
+
+        $crate::kernel::pair_keys!($features, l2_keys, dot_keys, cosine_keys);
 
         #[target_feature(enable = $features)]
         fn l2_squared(a: &[f32], b: &[f32]) -> f32 {
@@ -132,3 +197,22 @@ macro_rules! kernel_set {
 }
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use kernel_set;
+
+/// Compiles these functions of `pairs` for these CPU features.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! pair_keys {
+    ($features:literal, $($name:ident),*) => {$(
+        #[target_feature(enable = $features)]
+        fn $name(
+            row: &$crate::kernel::RowTerms,
+            columns: &$crate::kernel::PairTerms,
+            first: usize,
+            products: &[i32],
+            to: &mut [f32],
+        ) {
+            $crate::kernel::pairs::$name(row, columns, first, products, to);
+        }
+    )*};
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+use pair_keys;

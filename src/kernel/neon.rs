@@ -11,7 +11,7 @@ use std::arch::aarch64::{
 };
 use std::arch::is_aarch64_feature_detected;
 
-use super::{Kernels, check_blocks, kernel_set};
+use super::{Kernels, Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
 
 /// The sets this CPU can run, fastest first.
 pub(super) fn available() -> Vec<Kernels> {
@@ -22,21 +22,36 @@ pub(super) fn available() -> Vec<Kernels> {
     sets
 }
 
-kernel_set!("neon", "neon");
+kernel_set!("neon", "neon", 2);
 
-#[target_feature(enable = "neon")]
-fn dot_u8i8_enabled(a: &[u8], b: &[i8]) -> i32 {
-    let (b, _) = b.as_chunks();
-    // SAFETY: each `y` is 16 readable bytes.
-    sum(a, b, |y| unsafe {
-        vreinterpretq_s8_u8(vld1q_u8(y.as_ptr().cast()))
-    })
-}
+/// The compiler turns the plain twin into NEON multiplies.
+type Tile = super::matrix::Plain;
 
 #[target_feature(enable = "neon")]
 fn dot_u8u8_enabled(a: &[u8], b: &[u8]) -> i32 {
-    let (b, _) = b.as_chunks();
     sum(a, b, |y| signed(y))
+}
+
+#[target_feature(enable = "neon")]
+fn aim_enabled(code: &[u8], to: &mut Probe) {
+    super::probe::aim_bytes(code, to);
+}
+
+#[target_feature(enable = "neon")]
+fn dots_enabled(probe: &Probe, rows: &[&[u8]], to: &mut [i32; ROWS_MAX]) {
+    let code = bytes_of(&probe.words);
+    for (row, to) in rows.iter().zip(to) {
+        check_blocks(row.len(), code.len());
+        *to = sum(row, code, |y| {
+            // SAFETY: `y` is 16 readable bytes.
+            vreinterpretq_s8_u8(unsafe { vld1q_u8(y.as_ptr()) })
+        });
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn below_enabled(keys: &[f32; 64], bounds: &[f32; 64], all: f32) -> u64 {
+    super::scalar::below(keys, bounds, all)
 }
 
 /// These unsigned bytes less 128, as signed ones.
@@ -52,8 +67,9 @@ fn signed(bytes: &[u8; 16]) -> int8x16_t {
 /// 128 times the sum of `b`, is added at the end.
 #[inline]
 #[target_feature(enable = "neon")]
-fn sum<T>(a: &[u8], b: &[[T; 16]], load: impl Fn(&[T; 16]) -> int8x16_t) -> i32 {
+fn sum(a: &[u8], b: &[u8], load: impl Fn(&[u8; 16]) -> int8x16_t) -> i32 {
     let (a, _) = a.as_chunks::<16>();
+    let (b, _) = b.as_chunks::<16>();
     let mut products: [int32x4_t; 2] = [vdupq_n_s32(0); 2];
     let mut taken = vdupq_n_s32(0);
     for (x, y) in a.iter().zip(b) {

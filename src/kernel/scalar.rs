@@ -5,29 +5,32 @@
 //! NEON, and Rust never fuses or reorders float operations by itself, so how wide the registers
 //! are cannot change a bit of the answer.
 
-use super::Kernels;
+use super::matrix::{self, Plain};
+use super::{Kernels, Probe, ROWS_MAX, bytes_of, pairs, probe};
 
 /// The set that runs everywhere.
 pub(super) const KERNELS: Kernels = Kernels {
     name: "scalar",
-    dot_u8i8,
     dot_u8u8,
     l2_squared,
     dot,
     l2_squared_u8,
     dot_u8,
+    aim: probe::aim_bytes,
+    dots,
+    below,
+    pack: matrix::pack::<Plain, 2>,
+    // SAFETY: `Plain` asks nothing of the CPU, and panels of this set are packed one line above.
+    products: |rows, first, panel, to| unsafe {
+        matrix::products::<Plain, 2>(rows, first, panel, to);
+    },
+    l2_keys: pairs::l2_keys,
+    dot_keys: pairs::dot_keys,
+    cosine_keys: pairs::cosine_keys,
 };
 
 /// Partial sums kept side by side.
 const LANES: usize = 32;
-
-fn dot_u8i8(a: &[u8], b: &[i8]) -> i32 {
-    super::check_blocks(a.len(), b.len());
-    a.iter()
-        .zip(b)
-        .map(|(&x, &y)| i32::from(x) * i32::from(y))
-        .sum()
-}
 
 fn dot_u8u8(a: &[u8], b: &[u8]) -> i32 {
     super::check_blocks(a.len(), b.len());
@@ -35,6 +38,26 @@ fn dot_u8u8(a: &[u8], b: &[u8]) -> i32 {
         .zip(b)
         .map(|(&x, &y)| i32::from(x) * (i32::from(y) - 128))
         .sum()
+}
+
+fn dots(probe: &Probe, rows: &[&[u8]], to: &mut [i32; ROWS_MAX]) {
+    let code = bytes_of(&probe.words);
+    for (row, to) in rows.iter().zip(to) {
+        super::check_blocks(row.len(), code.len());
+        let pairs = row.iter().zip(code);
+        *to = pairs
+            .map(|(&x, &y)| i32::from(x) * i32::from(y.cast_signed()))
+            .sum();
+    }
+}
+
+/// See [`Kernels::below`].
+pub(super) fn below(keys: &[f32; 64], bounds: &[f32; 64], all: f32) -> u64 {
+    let mut mask = 0;
+    for (lane, (&key, &bound)) in keys.iter().zip(bounds).enumerate() {
+        mask |= u64::from(key < bound || key < all) << lane;
+    }
+    mask
 }
 
 /// See [`Kernels::l2_squared`].

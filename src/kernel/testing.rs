@@ -20,18 +20,6 @@ impl KernelSet {
         self.0.name
     }
 
-    /// `sum a[i] * b[i]`.
-    ///
-    /// # Panics
-    ///
-    /// When the lengths differ or are not a multiple of [`BLOCK`].
-    #[must_use]
-    #[inline]
-    pub fn dot_u8i8(&self, a: &[u8], b: &[i8]) -> i32 {
-        assert!(a.len() == b.len() && a.len().is_multiple_of(BLOCK));
-        (self.0.dot_u8i8)(a, b)
-    }
-
     /// `sum a[i] * (b[i] - 128)`.
     ///
     /// # Panics
@@ -42,6 +30,35 @@ impl KernelSet {
     pub fn dot_u8u8(&self, a: &[u8], b: &[u8]) -> i32 {
         assert!(a.len() == b.len() && a.len().is_multiple_of(BLOCK));
         (self.0.dot_u8u8)(a, b)
+    }
+
+    /// `sum row[i] * (code[i] - 128)` of four rows, and the preparation of the code.
+    ///
+    /// # Panics
+    ///
+    /// When the lengths differ or are not a multiple of [`BLOCK`].
+    #[must_use]
+    pub fn dots(&self, code: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
+        assert!(rows.iter().all(|row| row.len() == code.len()) && code.len().is_multiple_of(BLOCK));
+        let (mut probe, mut sums) = (super::Probe::default(), [0; super::ROWS_MAX]);
+        (self.0.aim)(code, &mut probe);
+        (self.0.dots)(&probe, &rows, &mut sums);
+        sums
+    }
+
+    /// Sum over all pairs of `sum row[i] * (column[i] - 128)`, modulo 2^32, with the packing.
+    ///
+    /// # Panics
+    ///
+    /// When the lengths differ or are not a multiple of [`BLOCK`].
+    #[must_use]
+    pub fn products(&self, rows: &[&[u8]], columns: &[&[u8]]) -> i32 {
+        let (mut panel, mut products) = (super::Panel::default(), super::Products::default());
+        (self.0.pack)(columns, &mut panel);
+        (self.0.products)(rows, 0, &panel, &mut products);
+        let of_rows = products.sums.chunks_exact(panel.stride()).take(rows.len());
+        let of_pairs = of_rows.flat_map(|row| &row[..columns.len()]);
+        of_pairs.fold(0, |sum, &product| sum.wrapping_add(product))
     }
 
     /// `sum (a[i] - b[i])^2`.

@@ -1,6 +1,9 @@
 //! Every set this machine can run against the scalar twin, and the twin against plain sums.
 
-use super::{BLOCK, Block, Kernels, available, bytes_of, bytes_of_mut, kernels, scalar};
+use super::{
+    BLOCK, Block, Kernels, PairTerms, Panel, Probe, Products, ROWS_MAX, RowTerms, available,
+    bytes_of, bytes_of_mut, kernels, scalar,
+};
 
 /// A reproducible stream of bits (splitmix64).
 struct Bits(u64);
@@ -66,37 +69,56 @@ fn names_are_distinct_and_the_scalar_twin_is_last() {
     assert_eq!(names[0], "neon");
 }
 
+/// `sum a[i] * (b[i] - 128)`, as plainly as it can be written.
+fn plain(a: &[u8], b: &[u8]) -> i64 {
+    let pairs = a.iter().zip(b);
+    pairs
+        .map(|(&x, &y)| i64::from(x) * (i64::from(y) - 128))
+        .sum()
+}
+
 #[test]
 fn integer_kernels_agree_with_plain_sums_at_every_padded_length() {
     let mut bits = Bits(1);
     for blocks in 0..=33 {
         let len = blocks * BLOCK;
         // One byte further, so that nothing is aligned.
-        let (a, b) = (bits.bytes(len + 1), bits.bytes(len + 1));
-        let signed: Vec<i8> = b.iter().map(|&byte| byte as i8).collect();
-        let u8i8: i64 = a[1..]
-            .iter()
-            .zip(&signed[1..])
-            .map(|(&x, &y)| i64::from(x) * i64::from(y))
-            .sum();
-        let u8u8: i64 = a[1..]
-            .iter()
-            .zip(&b[1..])
-            .map(|(&x, &y)| i64::from(x) * (i64::from(y) - 128))
-            .sum();
+        let rows: Vec<Vec<u8>> = (0..ROWS_MAX).map(|_| bits.bytes(len + 1)).collect();
+        let b = bits.bytes(len + 1);
+        let (b, rows): (_, Vec<&[u8]>) = (&b[1..], rows.iter().map(|row| &row[1..]).collect());
         for set in available() {
-            assert_eq!(
-                i64::from((set.dot_u8i8)(&a[1..], &signed[1..])),
-                u8i8,
-                "{}",
-                set.name
-            );
-            assert_eq!(
-                i64::from((set.dot_u8u8)(&a[1..], &b[1..])),
-                u8u8,
-                "{}",
-                set.name
-            );
+            let mut probe = Probe::default();
+            (set.aim)(b, &mut probe);
+            for count in 0..=ROWS_MAX {
+                let mut sums = [7; ROWS_MAX];
+                (set.dots)(&probe, &rows[..count], &mut sums);
+                for (row, sum) in rows.iter().zip(&sums[..count]) {
+                    let want = plain(row, b);
+                    assert_eq!(i64::from(*sum), want, "{} dots {len}", set.name);
+                    assert_eq!(
+                        i64::from((set.dot_u8u8)(row, b)),
+                        want,
+                        "{} {len}",
+                        set.name
+                    );
+                }
+                assert!(sums[count..].iter().all(|&sum| sum == 7), "{}", set.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_probe_is_used_again_for_codes_of_any_length() {
+    let mut bits = Bits(4);
+    for set in available() {
+        let mut probe = Probe::default();
+        for blocks in [5, 1, 3] {
+            let (a, b) = (bits.bytes(blocks * BLOCK), bits.bytes(blocks * BLOCK));
+            (set.aim)(&b, &mut probe);
+            let mut sums = [0; ROWS_MAX];
+            (set.dots)(&probe, &[&a], &mut sums);
+            assert_eq!(i64::from(sums[0]), plain(&a, &b), "{}", set.name);
         }
     }
 }
@@ -106,28 +128,124 @@ fn integer_kernels_hold_the_extremes_of_the_largest_dimension() {
     let len = crate::limits::DIM_MAX.next_multiple_of(BLOCK);
     for set in available() {
         for (x, y) in [
-            (255u8, -128i8),
-            (255, 127),
-            (1, -128),
-            (0, -128),
-            (128, -1),
-            (127, 127),
+            (255u8, 0u8),
+            (255, 255),
+            (1, 0),
+            (0, 0),
+            (128, 127),
+            (127, 255),
         ] {
             let (a, b) = (vec![x; len], vec![y; len]);
-            let unsigned = vec![(y as u8) ^ 0x80; len];
-            let want = len as i64 * i64::from(x) * i64::from(y);
-            assert_eq!(
-                i64::from((set.dot_u8i8)(&a, &b)),
-                want,
-                "{} {x} {y}",
-                set.name
-            );
-            assert_eq!(
-                i64::from((set.dot_u8u8)(&a, &unsigned)),
-                want,
-                "{} {x} {y}",
-                set.name
-            );
+            let want = plain(&a, &b);
+            let mut probe = Probe::default();
+            (set.aim)(&b, &mut probe);
+            let mut sums = [0; ROWS_MAX];
+            (set.dots)(&probe, &[&a, &a], &mut sums);
+            let (mut panel, mut products) = (Panel::default(), Products::default());
+            (set.pack)(&[&b], &mut panel);
+            (set.products)(&[&a], 0, &panel, &mut products);
+            let pair = (set.dot_u8u8)(&a, &b);
+            for got in [pair, sums[0], sums[1], products.sums[0]] {
+                assert_eq!(i64::from(got), want, "{} {x} {y}", set.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_multiply_as_pairs_do() {
+    let mut bits = Bits(5);
+    let (mut panel, mut products) = (Panel::default(), Products::default());
+    for set in available() {
+        for (rows, columns, blocks) in [
+            (0, 3, 1),
+            (1, 0, 1),
+            (1, 1, 1),
+            (3, 7, 1),
+            (4, 8, 2),
+            (5, 17, 3),
+            (64, 65, 1),
+            (9, 130, 2),
+            (2, 31, 33),
+        ] {
+            let mut draw = |count| -> Vec<Vec<u8>> {
+                (0..count).map(|_| bits.bytes(blocks * BLOCK)).collect()
+            };
+            let (a, b) = (draw(rows), draw(columns));
+            let a: Vec<&[u8]> = a.iter().map(Vec::as_slice).collect();
+            let b: Vec<&[u8]> = b.iter().map(Vec::as_slice).collect();
+            (set.pack)(&b, &mut panel);
+            for first in [0, columns / 2] {
+                if columns > 0 {
+                    (set.products)(&a, first, &panel, &mut products);
+                }
+                for (i, row) in a.iter().enumerate() {
+                    for (j, column) in b.iter().enumerate().skip(first) {
+                        let got = products.sums[i * panel.stride() + j];
+                        assert_eq!(i64::from(got), plain(row, column), "{} {i} {j}", set.name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn keys_of_pairs_agree_with_the_twin_bit_for_bit() {
+    let mut bits = Bits(6);
+    let twin = scalar::KERNELS;
+    for columns in [0usize, 1, 7, 8, 9, 64, 257] {
+        let mut terms = PairTerms::default();
+        let mut draw = || RowTerms {
+            dim: 384.0,
+            mid: bits.float(),
+            scale: bits.float().abs(),
+            sum: bits.float(),
+            own: bits.float().abs(),
+        };
+        let row = draw();
+        for column in 0..columns {
+            terms.push(&draw(), column as i32 * 1_000);
+        }
+        let products: Vec<i32> = (0..columns).map(|_| bits.next() as i32 >> 4).collect();
+        let first = columns / 3;
+        for set in available() {
+            for (keys, twin) in [
+                (set.l2_keys, twin.l2_keys),
+                (set.dot_keys, twin.dot_keys),
+                (set.cosine_keys, twin.cosine_keys),
+            ] {
+                let (mut got, mut want) = (vec![0.5; columns], vec![0.5; columns]);
+                keys(&row, &terms, first, &products, &mut got);
+                twin(&row, &terms, first, &products, &mut want);
+                for (got, want) in got.iter().zip(&want) {
+                    same(&set, "keys", columns, *got, *want);
+                }
+                assert!(got[..first].iter().all(|&key| key == 0.5));
+            }
+        }
+    }
+}
+
+#[test]
+fn masks_agree_with_the_twin() {
+    let mut bits = Bits(7);
+    for round in 0..200 {
+        let mut draw = || -> [f32; 64] {
+            std::array::from_fn(|_| match bits.next() % 8 {
+                0 => f32::INFINITY,
+                1 => f32::NEG_INFINITY,
+                kind => (kind as f32 - 4.0) / 2.0,
+            })
+        };
+        let (keys, bounds) = (draw(), draw());
+        let all = [f32::NEG_INFINITY, 0.5, f32::INFINITY][round % 3];
+        for set in available() {
+            let got = (set.below)(&keys, &bounds, all);
+            for lane in 0..64 {
+                let want = keys[lane] < bounds[lane] || keys[lane] < all;
+                assert_eq!(got >> lane & 1 == 1, want, "{} lane {lane}", set.name);
+            }
         }
     }
 }

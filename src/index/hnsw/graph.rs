@@ -4,6 +4,7 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::super::arena::{Arena, bytes_of_vec, grow};
+use super::bulk::Lists;
 use crate::schema::HnswParams;
 
 /// Where a walk begins: the node of the highest level.
@@ -63,6 +64,29 @@ impl Graph {
             in_degrees: Vec::new(),
             entry: None,
         }
+    }
+
+    /// Makes room for this many nodes, where there are none yet.
+    pub(super) fn reserve(&mut self, nodes: usize) {
+        self.level0.reserve(nodes);
+    }
+
+    /// Says where walks begin.
+    pub(super) fn begin_at(&mut self, entry: Option<EntryPoint>) {
+        self.entry = entry;
+    }
+
+    /// Gives the nodes `ids` their first lists on a level; `lists` name them by their places.
+    pub(super) fn fill(&mut self, level: u8, ids: &[u32], lists: Lists) {
+        let mut nodes = ids.iter();
+        let mut links: Vec<u32> = Vec::new();
+        lists.for_each(|list| {
+            links.clear();
+            links.extend(list.iter().map(|&place| ids[place as usize]));
+            if let Some(&node) = nodes.next() {
+                self.set(level, node, &links);
+            }
+        });
     }
 
     pub(super) fn entry(&self) -> Option<EntryPoint> {

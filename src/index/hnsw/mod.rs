@@ -1,11 +1,12 @@
 //! The HNSW index: a graph over 8-bit codes, one node per distinct code.
 //!
 //! Three parts that know nothing of each other: `nodes` (codes and the rows that share them),
-//! `graph` (links only) and the rows' stored form. `search` walks, `insert` links a batch,
-//! `build` links everything, `repair` keeps all of it reachable and free of the dead. Tables with
+//! `graph` (links only) and the rows' stored form. `search` walks, `insert` links a batch by
+//! the rule in `select`,
+//! `bulk` links everything, `repair` keeps all of it reachable and free of the dead. Tables with
 //! few distinct vectors have no graph and are scanned.
 
-mod build;
+mod bulk;
 mod check;
 mod graph;
 mod insert;
@@ -13,6 +14,7 @@ mod nodes;
 mod query;
 mod repair;
 mod search;
+mod select;
 mod write;
 
 use parking_lot::Mutex;
@@ -133,7 +135,7 @@ impl Hnsw {
         self.nodes.publish(&self.rows, false);
         self.version += 1;
         if self.nodes.live() >= limits::GRAPH_MIN {
-            self.graph = Some(build::build(&self.parts(), progress)?);
+            self.graph = Some(bulk::build(&self.parts(), progress)?);
         } else if !progress(self.nodes.live(), self.nodes.live()) {
             return Err(IndexError::Cancelled);
         }

@@ -6,6 +6,7 @@ use super::super::arena::{bytes_of_vec, grow};
 use super::super::codes::{Codes, Geometry, Point};
 use super::super::rows::Rows;
 use super::super::twins::Twins;
+use crate::distance::Distance;
 use crate::ids::{RowId, Slot};
 
 /// Highest level a node can be drawn: with `m` of 2, a level for every bit of a row count.
@@ -36,6 +37,8 @@ pub(super) struct Nodes {
     states: Vec<u8>,
     free: Vec<u32>,
     dead: usize,
+    /// Greatest squared length of a code so far, under DotProduct.
+    lift: f32,
     /// Nodes to look at again when the limit of what is visible moves.
     hidden: Vec<u32>,
 }
@@ -51,6 +54,7 @@ impl Nodes {
             states: Vec::new(),
             free: Vec::new(),
             dead: 0,
+            lift: 0.0,
             hidden: Vec::new(),
         }
     }
@@ -75,6 +79,12 @@ impl Nodes {
         self.twins.reserve(&self.codes, nodes);
         self.members.reserve_exact(nodes);
         self.states.reserve_exact(nodes);
+    }
+
+    /// What makes keys comparable by a factor: the greatest squared length of a code so far under
+    /// DotProduct, 0 under other distances.
+    pub(super) fn lift(&self) -> f32 {
+        self.lift
     }
 
     #[inline]
@@ -123,6 +133,10 @@ impl Nodes {
     pub(super) fn create(&mut self, point: Point<'_>, level: u8) -> u32 {
         let node = self.free.pop().unwrap_or(self.len() as u32);
         self.codes.put(node, point);
+        if self.codes.geometry.distance == Distance::DotProduct {
+            let own = self.codes.geometry.row_terms(point.terms).own;
+            self.lift = self.lift.max(own);
+        }
         self.twins.insert(&self.codes, node);
         let len = self.len().max(node as usize + 1);
         grow(&mut self.members, len, NONE);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Parts;
 use super::graph::{Edits, EntryPoint, Graph, ListEdit};
-use super::insert::{Space, find_candidates, is_diverse, map};
+use super::insert::{Space, find_candidates, map};
 use super::nodes::DEAD;
 use super::search::Near;
 
@@ -150,21 +150,15 @@ fn refill(parts: &Parts<'_>, graph: &Graph, level: u8, node: u32) -> Option<List
     }
     let space = Space::of(parts.nodes);
     let survivors = old.iter().filter(|&&link| !parts.nodes.is(link, DEAD));
-    let mut taken: Vec<Near> = survivors.map(|&link| space.near(node, link)).collect();
+    let survivors: Vec<Near> = survivors.map(|&link| space.near(node, link)).collect();
     let mut heirs: Vec<Near> = heirs(parts, graph, level, node)
         .into_iter()
         .map(|heir| space.near(node, heir))
         .collect();
     heirs.sort_unstable_by(Near::order);
-    for heir in heirs {
-        if taken.len() == old.len() {
-            break;
-        }
-        if is_diverse(&space, &taken, &heir) {
-            taken.push(heir);
-        }
-    }
-    let links = taken.into_iter().map(|near| near.node).collect();
+    let mut selector = space.selector();
+    let taken = selector.fill_up(&space, &survivors, &heirs, old.len());
+    let links = taken.iter().map(|near| near.node).collect();
     Some(ListEdit { level, node, links })
 }
 

@@ -5,7 +5,7 @@ use super::super::codes::{Coder, Geometry, Probe};
 use super::super::visited::Visited;
 use super::graph::{EntryPoint, Graph};
 use super::nodes::Nodes;
-use crate::kernel::prefetch;
+use crate::kernel::{ROWS_MAX, prefetch};
 
 /// A node and how near it is.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -32,20 +32,38 @@ pub(super) struct Scorer<'a> {
 }
 
 impl Scorer<'_> {
-    /// Asks for what scoring this node will read.
+    /// Asks for what scoring these nodes will read.
     #[inline]
-    fn prefetch(&self, node: u32) {
-        let point = self.nodes.point(node);
-        prefetch(point.bytes);
-        prefetch(std::slice::from_ref(point.terms));
+    fn prefetch(&self, nodes: &[u32]) {
+        for &node in nodes {
+            let point = self.nodes.point(node);
+            prefetch(point.bytes);
+            prefetch(std::slice::from_ref(point.terms));
+        }
     }
 
+    /// The keys of up to `ROWS_MAX` nodes.
     #[inline]
-    fn near(&self, node: u32) -> Near {
-        Near {
-            key: self.probe.key(self.nodes.point(node)),
-            node,
+    fn keys(&self, nodes: &[u32]) -> [f32; ROWS_MAX] {
+        let Some(&first) = nodes.first() else {
+            return [0.0; ROWS_MAX];
+        };
+        let mut points = [self.nodes.point(first); ROWS_MAX];
+        for (point, &node) in points.iter_mut().zip(nodes) {
+            *point = self.nodes.point(node);
         }
+        self.probe.keys(&points[..nodes.len()])
+    }
+
+    /// The nearest of `nodes`; of equals the one with the lowest number.
+    fn nearest(&self, nodes: &[u32]) -> Option<Near> {
+        let groups = nodes.chunks(ROWS_MAX);
+        let nears = groups.flat_map(|group| {
+            let keys = self.keys(group);
+            let pairs = group.iter().zip(keys);
+            pairs.map(|(&node, key)| Near { key, node })
+        });
+        nears.min_by(Near::order)
     }
 }
 
@@ -73,17 +91,13 @@ impl Scratch {
     }
 }
 
-/// Codes asked for ahead of the one being scored: enough to hide a read from main memory behind
-/// the scoring of those before it.
-const AHEAD: usize = 6;
-
 /// A key and a node in one number that orders as [`Near::order`] does.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank(u64);
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Rank(u64);
 
 impl Rank {
     #[inline]
-    fn new(near: Near) -> Self {
+    pub(super) fn new(near: Near) -> Self {
         let bits = near.key.to_bits();
         // The total order of floats: negative ones reversed, below the others.
         let ordered = bits ^ ((bits.cast_signed() >> 31).cast_unsigned() | 1 << 31);
@@ -91,11 +105,11 @@ impl Rank {
     }
 
     #[inline]
-    fn node(self) -> u32 {
+    pub(super) fn node(self) -> u32 {
         self.0 as u32
     }
 
-    fn near(self) -> Near {
+    pub(super) fn near(self) -> Near {
         let ordered = (self.0 >> 32) as u32;
         let bits = ordered ^ ((!ordered.cast_signed() >> 31).cast_unsigned() | 1 << 31);
         Near {
@@ -173,31 +187,42 @@ impl Walk {
     }
 
     /// Offers all of `fresh`; returns the first place that one of them took, or the pool's length.
+    ///
+    /// Codes are scored a few at a time, and those of the next few are asked for before: reads
+    /// from main memory hide behind the scoring.
     #[inline]
     fn offer_fresh(&mut self, scorer: &Scorer<'_>, ef: usize) -> usize {
-        for &node in self.fresh.iter().take(AHEAD) {
-            scorer.prefetch(node);
-        }
+        let fresh = std::mem::take(&mut self.fresh);
         let mut first = usize::MAX;
-        for place in 0..self.fresh.len() {
-            if let Some(&ahead) = self.fresh.get(place + AHEAD) {
-                scorer.prefetch(ahead);
+        let mut groups = fresh.chunks(ROWS_MAX).peekable();
+        groups
+            .peek()
+            .iter()
+            .for_each(|group| scorer.prefetch(group));
+        while let Some(group) = groups.next() {
+            groups
+                .peek()
+                .iter()
+                .for_each(|group| scorer.prefetch(group));
+            let keys = scorer.keys(group);
+            for (&node, key) in group.iter().zip(keys) {
+                first = first.min(self.offer(scorer, Near { key, node }, ef));
             }
-            first = first.min(self.offer(scorer, self.fresh[place], ef));
         }
+        self.fresh = fresh;
         first.min(self.pool.len())
     }
 
     /// Puts a node into the pool if it is near enough; returns its place, or the pool's length.
     #[inline]
-    fn offer(&mut self, scorer: &Scorer<'_>, node: u32, ef: usize) -> usize {
-        let rank = Rank::new(scorer.near(node));
+    fn offer(&mut self, scorer: &Scorer<'_>, near: Near, ef: usize) -> usize {
+        let rank = Rank::new(near);
         let full = self.counted >= ef;
         if full && self.pool.last().is_some_and(|last| rank >= last.rank) {
             return self.pool.len();
         }
         let place = self.pool.partition_point(|step| step.rank < rank);
-        let counts = !scorer.nodes.is(node, scorer.skip);
+        let counts = !scorer.nodes.is(near.node, scorer.skip);
         let step = Step {
             rank,
             expanded: false,
@@ -235,12 +260,12 @@ impl Walk {
 /// The greedy descent of Algorithm 5: from the entry point to the nearest node of level
 /// `target`, walking the levels above it.
 pub(super) fn descend(graph: &Graph, from: EntryPoint, target: u8, scorer: &Scorer<'_>) -> u32 {
-    let mut best = scorer.near(from.node);
+    let Some(mut best) = scorer.nearest(&[from.node]) else {
+        return from.node;
+    };
     for level in (target + 1..=from.level).rev() {
         loop {
-            let links = graph.links(level, best.node).iter();
-            let nearest = links.map(|&node| scorer.near(node)).min_by(Near::order);
-            match nearest {
+            match scorer.nearest(graph.links(level, best.node)) {
                 Some(near) if near.order(&best).is_lt() => best = near,
                 _ => break,
             }

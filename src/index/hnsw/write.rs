@@ -7,7 +7,7 @@ use super::graph::{Edits, Graph};
 use super::insert::{Newcomer, Pools, Space, find_candidates, link, map};
 use super::nodes::DEAD;
 use super::search::Near;
-use super::{Hnsw, Sweep, build, repair};
+use super::{Hnsw, Sweep, bulk, repair};
 use crate::encoding::EncodedView;
 use crate::ids::{RowId, Slot};
 use crate::limits;
@@ -129,7 +129,7 @@ impl Hnsw {
     fn first_graph(&self) -> Option<Graph> {
         let due = self.graph.is_none() && self.nodes.live() >= limits::GRAPH_MIN;
         // A build that is never cancelled cannot fail.
-        due.then(|| build::build(&self.parts(), &|_, _| true).ok())
+        due.then(|| bulk::build(&self.parts(), &|_, _| true).ok())
             .flatten()
     }
 

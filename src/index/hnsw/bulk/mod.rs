@@ -1,0 +1,229 @@
+//! A whole graph at once, from leaves: all pairs of near rows, and no searches.
+//!
+//! After PiPNN (arXiv 2602.21247). Per level, from the highest down:
+//!
+//! 1. `partition`: every row goes to its few nearest of up to a thousand leaders, and again within
+//!    what has come together, until groups are leaves of a few hundred rows.
+//! 2. `nearest`: a leaf is multiplied with itself on the 8-bit codes, and each row keeps its
+//!    nearest mates, in both directions.
+//! 3. `candidates`: the nearest of what all leaves found for a row are kept, in bounded memory,
+//!    by (key, position), never by arrival.
+//! 4. `links`: one pruning by the diversity rule, in which a row's neighbours on the level above
+//!    take part; reverse links; a second pruning where a list has become too long.
+//!
+//! Nothing depends on threads or time: work is cut at fixed places and put together in order.
+
+mod candidates;
+mod corpus;
+mod links;
+mod nearest;
+mod partition;
+
+use rayon::prelude::*;
+
+use self::candidates::{Candidates, Finds, Found};
+use self::corpus::{Columns, Corpus, Measure};
+pub(super) use self::links::Lists;
+use self::nearest::Mates;
+use super::graph::{EntryPoint, Graph};
+use super::insert::Space;
+use super::search::Near;
+use super::{Parts, repair};
+use crate::error::IndexError;
+use crate::schema::HnswParams;
+
+/// Leaves whose finds are sorted by row together.
+const LEAVES: usize = 16;
+
+/// One round of leaves looks at this share of the rows, counting a row as often as it is in a
+/// leaf: what they find waits in memory until the round ends.
+const ROUND_SHARE: usize = 8;
+const ROUND_MIN: usize = 1 << 18;
+
+/// How hard to look for neighbours.
+struct Effort {
+    /// Most rows of a leaf.
+    leaf_max: usize,
+    /// Leaders a row goes to in the first and the second division.
+    fanouts: [usize; 2],
+    /// Mates that a row keeps of each leaf.
+    mates: usize,
+    /// Candidates that a row keeps of all leaves.
+    room: usize,
+}
+
+impl Effort {
+    /// `ef_construction` says how many leaders a row goes to, eight at its default of 200. The
+    /// levels above have few rows and lead all walks, so that more candidates cost nothing there.
+    fn new(params: &HnswParams, level: u8) -> Self {
+        let (mates, room) = match level {
+            0 => (5, params.m0 + params.m0 / 4),
+            _ => (32, 6 * params.m),
+        };
+        Self {
+            leaf_max: 512,
+            fanouts: [(params.ef_construction / 25).clamp(2, 32), 3],
+            mates,
+            room,
+        }
+    }
+}
+
+/// Links every live node. `progress(done, total)` returning `false` cancels.
+pub(super) fn build(
+    parts: &Parts<'_>,
+    progress: &(dyn Fn(usize, usize) -> bool + Sync),
+) -> Result<Graph, IndexError> {
+    let levels = levels(parts);
+    let (space, lift) = (Space::of(parts.nodes), parts.nodes.lift());
+    let geometry = parts.nodes.codes.geometry;
+    let total = parts.nodes.live();
+    let mut graph = Graph::new(parts.params);
+    graph.reserve(parts.nodes.len());
+    for (level, ids) in (0..levels.len() as u8).zip(&levels).rev() {
+        let corpus = Corpus::new(&space, geometry, ids);
+        let effort = Effort::new(parts.params, level);
+        // The levels above are a fifteenth of the work; half of the rest is finding candidates.
+        let report = |done: usize| progress(if level == 0 { done / 2 } else { 0 }, total);
+        let seed = parts.params.seed ^ u64::from(level) << 32;
+        let candidates = find(&corpus, &effort, seed, &report)?;
+        if !report(ids.len()) {
+            return Err(IndexError::Cancelled);
+        }
+        let above = |position: u32| {
+            let links = graph.links(level + 1, corpus.id(position)).iter();
+            links.filter_map(|&id| corpus.position(id)).collect()
+        };
+        let lists = links::choose(&corpus, lift, graph.capacity(level), candidates, &above);
+        graph.fill(level, ids, lists);
+    }
+    let top = (levels.len() as u8).checked_sub(1);
+    graph.begin_at(top.map(|level| EntryPoint {
+        node: levels[usize::from(level)][0],
+        level,
+    }));
+    let edits = repair::reconnect(parts, &graph);
+    graph.apply(edits);
+    if !progress(total, total) {
+        return Err(IndexError::Cancelled);
+    }
+    Ok(graph)
+}
+
+/// The live nodes of every level, in ascending order.
+fn levels(parts: &Parts<'_>) -> Vec<Vec<u32>> {
+    let mut levels = Vec::new();
+    let mut ids: Vec<u32> = parts.nodes.live_nodes().collect();
+    while !ids.is_empty() {
+        let level = levels.len() as u8 + 1;
+        let is_above = |&id: &u32| parts.nodes.level(id) >= level;
+        let above = ids.iter().copied().filter(is_above).collect();
+        levels.push(std::mem::replace(&mut ids, above));
+    }
+    levels
+}
+
+/// The candidates of every row, from leaves.
+fn find(
+    corpus: &Corpus<'_>,
+    effort: &Effort,
+    seed: u64,
+    report: &(dyn Fn(usize) -> bool + Sync),
+) -> Result<Candidates, IndexError> {
+    let rows = corpus.len();
+    let all: Vec<u32> = (0..rows as u32).collect();
+    let groups = if rows > effort.leaf_max {
+        partition::divide(corpus, effort, &all, effort.fanouts[0], seed)
+    } else {
+        vec![all]
+    };
+    let memberships: usize = groups.iter().map(Vec::len).sum();
+    let angular = corpus.measure() != corpus.grouping();
+    let mut candidates = Candidates::new(rows, effort.room, angular);
+    let mut groups = (1u64..).zip(groups).peekable();
+    let mut done = 0;
+    while groups.peek().is_some() {
+        if !report((rows as u128 * done as u128 / memberships as u128) as usize) {
+            return Err(IndexError::Cancelled);
+        }
+        let mut round = Vec::new();
+        let start = done;
+        while done - start < ROUND_MIN.max(rows / ROUND_SHARE)
+            && let Some(group) = groups.next()
+        {
+            done += group.1.len();
+            round.push(group);
+        }
+        let divided = round.into_par_iter().map(|(nth, group)| {
+            let mut leaves = Vec::new();
+            partition::leaves(corpus, effort, group, 1, seed ^ nth << 8, &mut leaves);
+            leaves
+        });
+        let leaves: Vec<Vec<u32>> = divided.flatten_iter().collect();
+        candidates.take(&search(corpus, effort, corpus.measure(), &leaves), false);
+        if angular {
+            candidates.take(&search(corpus, effort, corpus.grouping(), &leaves), true);
+        }
+    }
+    Ok(candidates)
+}
+
+/// What some leaves find.
+fn search(
+    corpus: &Corpus<'_>,
+    effort: &Effort,
+    measure: Measure,
+    leaves: &[Vec<u32>],
+) -> Vec<Finds> {
+    let batches = leaves.par_chunks(LEAVES);
+    let finds = batches.map_init(
+        || Leaf::new(corpus),
+        |leaf, leaves| {
+            leaf.found.clear();
+            for members in leaves {
+                leaf.search(corpus, effort, measure, members);
+            }
+            Finds::new(&leaf.found, corpus.len())
+        },
+    );
+    finds.collect()
+}
+
+/// The buffers of one worker on leaves.
+struct Leaf {
+    columns: Columns,
+    mates: Mates,
+    found: Vec<Found>,
+}
+
+impl Leaf {
+    fn new(corpus: &Corpus<'_>) -> Self {
+        Self {
+            columns: Columns::default(),
+            mates: Mates::new(corpus.geometry.kernels()),
+            found: Vec::new(),
+        }
+    }
+
+    /// Finds each member's nearest mates, in both directions.
+    fn search(&mut self, corpus: &Corpus<'_>, effort: &Effort, measure: Measure, members: &[u32]) {
+        let Self {
+            columns,
+            mates,
+            found,
+        } = self;
+        columns.pack(corpus, measure, members);
+        mates.begin(members.len(), effort.mates);
+        columns.compare_pairs(corpus, measure, members, |row, keys| mates.offer(row, keys));
+        for (row, &member) in members.iter().enumerate() {
+            for pick in mates.of(row) {
+                let mate = members[pick.column as usize];
+                for (row, node) in [(member, mate), (mate, member)] {
+                    let key = pick.key;
+                    let near = Near { key, node };
+                    found.push(Found { row, near });
+                }
+            }
+        }
+    }
+}

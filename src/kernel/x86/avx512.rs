@@ -1,0 +1,129 @@
+//! AVX-512 with its byte products.
+
+use std::arch::x86_64::{
+    __m512i, _CMP_LT_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_dpbusd_epi32,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps, _mm512_reduce_add_epi32, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_xor_si512,
+};
+
+use crate::kernel::matrix::Lanes;
+use crate::kernel::probe::aim_bytes;
+use crate::kernel::{BLOCK, Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
+
+kernel_set!("avx512", "avx512f,avx512bw,avx512vnni", 4);
+
+#[derive(Clone, Copy)]
+struct Tile(__m512i);
+
+impl Lanes for Tile {
+    const WIDTH: usize = 16;
+    const STEP: usize = 4;
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm512_setzero_si512() })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn load(words: *const i32) -> Self {
+        // SAFETY: as above; the words are readable, and `loadu` asks for no alignment.
+        Self(unsafe { _mm512_loadu_si512(words.cast()) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn broadcast(word: i32) -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm512_set1_epi32(word) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn mac(self, row: Self, columns: Self) -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm512_dpbusd_epi32(self.0, row.0, columns.0) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn store(self, out: *mut i32) {
+        // SAFETY: as above; the words are writable, and `storeu` asks for no alignment.
+        unsafe { _mm512_storeu_si512(out.cast(), self.0) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn dot_u8u8_enabled(a: &[u8], b: &[u8]) -> i32 {
+    let flip = _mm512_set1_epi8(i8::MIN);
+    sum(a, b, |y| _mm512_xor_si512(load(y), flip))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn aim_enabled(code: &[u8], to: &mut Probe) {
+    aim_bytes(code, to);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn dots_enabled(probe: &Probe, rows: &[&[u8]], to: &mut [i32; ROWS_MAX]) {
+    let code = bytes_of(&probe.words);
+    for (row, to) in rows.iter().zip(to) {
+        check_blocks(row.len(), code.len());
+        *to = sum(row, code, |y| load(y));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn load(bytes: &[u8; BLOCK]) -> __m512i {
+    // SAFETY: `bytes` is 64 readable bytes, and `loadu` asks for no alignment.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn sum(a: &[u8], b: &[u8], signed: impl Fn(&[u8; BLOCK]) -> __m512i) -> i32 {
+    let (a, _) = a.as_chunks::<BLOCK>();
+    let (b, _) = b.as_chunks::<BLOCK>();
+    let mut sums = [_mm512_setzero_si512(); 4];
+    // Four sums at a time, because each product waits five cycles for its own sum.
+    let (a_fours, a_rest) = a.as_chunks::<4>();
+    let (b_fours, b_rest) = b.as_chunks::<4>();
+    for (x, y) in a_fours.iter().zip(b_fours) {
+        for lane in 0..4 {
+            sums[lane] = _mm512_dpbusd_epi32(sums[lane], load(&x[lane]), signed(&y[lane]));
+        }
+    }
+    for (lane, (x, y)) in a_rest.iter().zip(b_rest).enumerate() {
+        sums[lane] = _mm512_dpbusd_epi32(sums[lane], load(x), signed(y));
+    }
+    _mm512_reduce_add_epi32(_mm512_add_epi32(
+        _mm512_add_epi32(sums[0], sums[1]),
+        _mm512_add_epi32(sums[2], sums[3]),
+    ))
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn below_enabled(keys: &[f32; 64], bounds: &[f32; 64], all: f32) -> u64 {
+    let all = _mm512_set1_ps(all);
+    let mut mask = 0;
+    let registers = keys
+        .as_chunks::<16>()
+        .0
+        .iter()
+        .zip(bounds.as_chunks::<16>().0);
+    for (at, (keys, bounds)) in registers.enumerate() {
+        // SAFETY: both are 16 readable floats, and `loadu` asks for no alignment.
+        let (keys, bounds) = unsafe {
+            (
+                _mm512_loadu_ps(keys.as_ptr()),
+                _mm512_loadu_ps(bounds.as_ptr()),
+            )
+        };
+        let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(keys, _mm512_max_ps(bounds, all));
+        mask |= u64::from(below) << (16 * at);
+    }
+    mask
+}
