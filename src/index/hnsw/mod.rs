@@ -123,7 +123,11 @@ impl Hnsw {
         &mut self,
         progress: &(dyn Fn(usize, usize) -> bool + Sync),
     ) -> Result<(), IndexError> {
-        let new_of_old = self.nodes.sort(&self.rows);
+        let mut order = self.nodes.by_row_id(&self.rows);
+        if order.len() >= limits::GRAPH_MIN {
+            order = bulk::arrange(&self.parts(), &order);
+        }
+        let new_of_old = self.nodes.renumber(&order);
         self.rows.renumber(&new_of_old);
         for node in 0..self.nodes.len() as u32 {
             let first = self.nodes.slots(node).first();

@@ -246,18 +246,23 @@ impl Nodes {
         }
     }
 
-    /// Numbers the nodes, all live, in the order of their first rows' ids; returns the new number
-    /// of every old one.
-    pub(super) fn sort(&mut self, rows: &Rows) -> Vec<u32> {
+    /// The nodes, all live, in the order of their first rows' ids, to which no order of loading
+    /// matters. Rows of one node are brought into the order of their ids.
+    pub(super) fn by_row_id(&mut self, rows: &Rows) -> Vec<u32> {
         let id_of = |slot: u32| rows.id(Slot::from_raw(slot)).unwrap_or_default();
         for slots in &mut self.shared {
             slots.sort_unstable_by_key(|&slot| id_of(slot));
         }
         let mut order: Vec<u32> = (0..self.len() as u32).collect();
         order.sort_unstable_by_key(|&node| self.slots(node).first().map(|&slot| id_of(slot)));
-        self.codes.permute(&order);
-        self.members = permuted(&self.members, &order);
-        self.states = permuted(&self.states, &order);
+        order
+    }
+
+    /// Numbers the nodes, all live, in this order; returns the new number of every old one.
+    pub(super) fn renumber(&mut self, order: &[u32]) -> Vec<u32> {
+        self.codes.permute(order);
+        self.members = permuted(&self.members, order);
+        self.states = permuted(&self.states, order);
         self.twins.clear();
         let mut new_of_old = vec![0; order.len()];
         for (new, &old) in order.iter().enumerate() {

@@ -17,6 +17,7 @@ mod candidates;
 mod corpus;
 mod links;
 mod nearest;
+mod order;
 mod partition;
 
 use rayon::prelude::*;
@@ -110,6 +111,19 @@ pub(super) fn build(
     Ok(graph)
 }
 
+/// `ids` in an order in which near ones stand together.
+pub(super) fn arrange(parts: &Parts<'_>, ids: &[u32]) -> Vec<u32> {
+    let space = Space::of(parts.nodes);
+    let corpus = Corpus::new(&space, parts.nodes.codes.geometry, ids);
+    let all: Vec<u32> = (0..ids.len() as u32).collect();
+    let mut order = Vec::with_capacity(ids.len());
+    order::arrange(&corpus, &all, parts.params.seed, &mut order);
+    order
+        .iter_mut()
+        .for_each(|place| *place = corpus.id(*place));
+    order
+}
+
 /// The live nodes of every level, in ascending order.
 fn levels(parts: &Parts<'_>) -> Vec<Vec<u32>> {
     let mut levels = Vec::new();
@@ -133,7 +147,8 @@ fn find(
     let rows = corpus.len();
     let all: Vec<u32> = (0..rows as u32).collect();
     let groups = if rows > effort.leaf_max {
-        partition::divide(corpus, effort, &all, effort.fanouts[0], seed)
+        let leaders = partition::draw(&all, partition::leaders_for(rows), seed);
+        partition::divide(corpus, &leaders, &all, effort.fanouts[0])
     } else {
         vec![all]
     };

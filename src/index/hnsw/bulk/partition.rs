@@ -20,19 +20,17 @@ const CHUNK: usize = 512;
 /// Groups of near rows: positions in ascending order, a row in several of them.
 pub(super) type Groups = Vec<Vec<u32>>;
 
-/// Divides `members` once.
+/// Divides `members` once: each goes to so many of its nearest leaders, one group a leader.
 pub(super) fn divide(
     corpus: &Corpus<'_>,
-    effort: &Effort,
+    leaders: &[u32],
     members: &[u32],
     fanout: usize,
-    seed: u64,
 ) -> Groups {
-    let leaders = draw(members, leaders_for(members.len(), effort), seed);
     let fanout = fanout.min(leaders.len());
     let measure = corpus.grouping();
     let mut columns = Columns::default();
-    columns.pack(corpus, measure, &leaders);
+    columns.pack(corpus, measure, leaders);
     let work = |columns: &mut Columns, chunk: &[u32]| {
         let mut picks = Picks::new(corpus.geometry.kernels(), fanout);
         let mut nearest = Vec::with_capacity(chunk.len() * fanout);
@@ -80,7 +78,8 @@ pub(super) fn leaves(
         return;
     }
     let fanout = if depth == 1 { effort.fanouts[1] } else { 1 };
-    let groups = divide(corpus, effort, &members, fanout, seed);
+    let leaders = draw(&members, leaders_for(members.len()), seed);
+    let groups = divide(corpus, &leaders, &members, fanout);
     let mut small: Vec<u32> = Vec::new();
     for (nth, group) in groups.into_iter().enumerate() {
         if group.len() == members.len() {
@@ -108,13 +107,13 @@ fn distinct(mut members: Vec<u32>) -> Vec<u32> {
     members
 }
 
-fn leaders_for(members: usize, effort: &Effort) -> usize {
-    let wanted = (members / ROWS_PER_LEADER).clamp(2, LEADERS_MAX);
-    wanted.max(members / effort.leaf_max + 2).min(members)
+/// How many leaders so many rows are divided by.
+pub(super) fn leaders_for(members: usize) -> usize {
+    (members / ROWS_PER_LEADER).clamp(2, LEADERS_MAX)
 }
 
 /// Draws so many of `members`, in ascending order.
-fn draw(members: &[u32], count: usize, seed: u64) -> Vec<u32> {
+pub(super) fn draw(members: &[u32], count: usize, seed: u64) -> Vec<u32> {
     let at = |nth: u64| {
         let hash = xxh3_64_with_seed(&nth.to_le_bytes(), seed);
         members[((u128::from(hash) * members.len() as u128) >> 64) as usize]
