@@ -1,6 +1,7 @@
 //! The indexes against brute force, on real vectors.
 
 mod churn;
+mod hard;
 mod npy;
 mod recall;
 

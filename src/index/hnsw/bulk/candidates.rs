@@ -133,6 +133,20 @@ impl Candidates {
         }
     }
 
+    /// A candidate of this row is kept only if its key is below this.
+    pub(super) fn bound(&self, row: u32, angular: bool) -> f32 {
+        let piece = &self.pieces[row as usize / ROWS];
+        let ranked = match &piece.angular {
+            Some(ranked) if angular => ranked,
+            _ => &piece.nearest,
+        };
+        let kept = ranked.of(row as usize % ROWS);
+        match kept.last() {
+            Some(last) if kept.len() == ranked.room => last.near().key,
+            _ => f32::INFINITY,
+        }
+    }
+
     /// Takes in what leaves found. What is kept depends on what was found, not on the order.
     pub(super) fn take(&mut self, finds: &[Finds], angular: bool) {
         let pieces = self.pieces.par_iter_mut().enumerate();

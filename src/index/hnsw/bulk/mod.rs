@@ -38,8 +38,8 @@ const LEAVES: usize = 16;
 
 /// One round of leaves looks at this share of the rows, counting a row as often as it is in a
 /// leaf: what they find waits in memory until the round ends.
-const ROUND_SHARE: usize = 8;
-const ROUND_MIN: usize = 1 << 18;
+const ROUND_SHARE: usize = 16;
+const ROUND_MIN: usize = 1 << 17;
 
 /// How hard to look for neighbours.
 struct Effort {
@@ -58,7 +58,7 @@ impl Effort {
     /// levels above have few rows and lead all walks, so that more candidates cost nothing there.
     fn new(params: &HnswParams, level: u8) -> Self {
         let (mates, room) = match level {
-            0 => (5, params.m0 + params.m0 / 4),
+            0 => (4, params.m0 + params.m0 / 4),
             _ => (32, 6 * params.m),
         };
         Self {
@@ -154,6 +154,10 @@ fn find(
     };
     let memberships: usize = groups.iter().map(Vec::len).sum();
     let angular = corpus.measure() != corpus.grouping();
+    let mut measures = vec![(corpus.measure(), false)];
+    if angular {
+        measures.push((corpus.grouping(), true));
+    }
     let mut candidates = Candidates::new(rows, effort.room, angular);
     let mut groups = (1u64..).zip(groups).peekable();
     let mut done = 0;
@@ -175,20 +179,23 @@ fn find(
             leaves
         });
         let leaves: Vec<Vec<u32>> = divided.flatten_iter().collect();
-        candidates.take(&search(corpus, effort, corpus.measure(), &leaves), false);
-        if angular {
-            candidates.take(&search(corpus, effort, corpus.grouping(), &leaves), true);
+        for (measure, angular) in &measures {
+            let bound = |row: u32| candidates.bound(row, *angular);
+            let finds = search(corpus, effort, *measure, &leaves, &bound);
+            candidates.take(&finds, *angular);
         }
     }
     Ok(candidates)
 }
 
-/// What some leaves find.
+/// What some leaves find for rows that look for mates nearer than `bound`: the farthest candidate
+/// that a row has room for, as the round began.
 fn search(
     corpus: &Corpus<'_>,
     effort: &Effort,
     measure: Measure,
     leaves: &[Vec<u32>],
+    bound: &(dyn Fn(u32) -> f32 + Sync),
 ) -> Vec<Finds> {
     let batches = leaves.par_chunks(LEAVES);
     let finds = batches.map_init(
@@ -196,7 +203,7 @@ fn search(
         |leaf, leaves| {
             leaf.found.clear();
             for members in leaves {
-                leaf.search(corpus, effort, measure, members);
+                leaf.search(corpus, effort, measure, members, bound);
             }
             Finds::new(&leaf.found, corpus.len())
         },
@@ -221,14 +228,21 @@ impl Leaf {
     }
 
     /// Finds each member's nearest mates, in both directions.
-    fn search(&mut self, corpus: &Corpus<'_>, effort: &Effort, measure: Measure, members: &[u32]) {
+    fn search(
+        &mut self,
+        corpus: &Corpus<'_>,
+        effort: &Effort,
+        measure: Measure,
+        members: &[u32],
+        bound: &(dyn Fn(u32) -> f32 + Sync),
+    ) {
         let Self {
             columns,
             mates,
             found,
         } = self;
         columns.pack(corpus, measure, members);
-        mates.begin(members.len(), effort.mates);
+        mates.begin(effort.mates, members.iter().map(|&member| bound(member)));
         columns.compare_pairs(corpus, measure, members, |row, keys| mates.offer(row, keys));
         for (row, &member) in members.iter().enumerate() {
             for pick in mates.of(row) {

@@ -86,12 +86,14 @@ impl Mates {
         }
     }
 
-    pub(super) fn begin(&mut self, members: usize, k: usize) {
+    /// Begins with members that want `k` mates each, nearer than these bounds.
+    pub(super) fn begin(&mut self, k: usize, bounds: impl Iterator<Item = f32>) {
         self.k = k;
+        self.bounds.clear();
+        self.bounds.extend(bounds);
+        let members = self.bounds.len();
         self.picks.clear();
         self.picks.resize(members * k, NOBODY);
-        self.bounds.clear();
-        self.bounds.resize(members, f32::INFINITY);
         let padded = members.next_multiple_of(CHUNK);
         self.bounds.resize(padded, f32::NEG_INFINITY);
     }
@@ -130,7 +132,7 @@ impl Mates {
             key,
             column: mate as u32,
         };
-        self.bounds[member] = picks[self.k - 1].key;
+        self.bounds[member] = self.bounds[member].min(picks[self.k - 1].key);
     }
 
     /// What was picked for a member, nearest first.
