@@ -11,7 +11,7 @@ use common::stores::{
 };
 use vecstash::Codec::{self, F32, Fp16, Int8Quantized};
 use vecstash::Distance::{self, Cosine, DotProduct, Euclidean};
-use vecstash::{IndexKind, OpenOptions, SearchOptions, Table};
+use vecstash::{IndexKind, OpenOptions, SearchOptions, Table, WriteBatch};
 
 const K: usize = 10;
 
@@ -338,4 +338,43 @@ fn the_comparison_can_fail() {
     assert_eq!(common_part(&a, &missing), 0.5);
     let other_bit: Answers = vec![vec![(b"x".to_vec(), 1), (b"y".to_vec(), 3)]];
     assert!(std::panic::catch_unwind(|| common_part(&a, &other_bit)).is_err());
+}
+
+#[test]
+fn a_large_batch_is_linked_as_an_open_links_it() {
+    let set = Set::load("glove4k", Cosine);
+    let (place, options) = (TempPath::new(), SearchOptions::new(K).ef(20));
+    let store = place.open();
+    let table = create(
+        &store,
+        set.dim(),
+        Int8Quantized,
+        set.distance,
+        IndexKind::Hnsw,
+    );
+    // Some rows are there before, one of them is overwritten and one deleted by the batch.
+    fill_some(&table, &set.base, &(0..500).collect::<Vec<_>>());
+    let mut batch = WriteBatch::new();
+    for (row, vector) in set.base.iter().enumerate().skip(1) {
+        batch.upsert("t", key_of(row), vector, no_metadata());
+    }
+    for (row, vector) in set.base.iter().enumerate() {
+        let near = vector.iter().map(|x| x + 0.001 * (row % 7) as f32);
+        let near: Vec<f32> = near.collect();
+        batch.upsert("t", key_of(10_000 + row), &near, no_metadata());
+    }
+    batch.delete("t", key_of(0));
+    store.write(batch).expect("a batch");
+    assert_clean(&table);
+    assert_eq!(table.count().unwrap(), 2 * set.base.len() - 1);
+    let live = answers(&table, &set.queries, &options);
+    drop(table);
+    store.close().expect("a close");
+    let store = place.open();
+    let table = store.table("t").unwrap();
+    assert_eq!(
+        answers(&table, &set.queries, &options),
+        live,
+        "ef 20, key by key"
+    );
 }

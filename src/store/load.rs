@@ -42,8 +42,8 @@ pub(crate) struct Walk {
 
 /// Walks the rows of one table once, straight into a new index, and links them.
 ///
-/// The index depends on what is stored alone: rows are linked in the order of their ids, in
-/// whatever order the walk meets them. `rows` is how many there should be, where that is known.
+/// The index depends on what is stored alone, in whatever order the walk meets the rows. `rows`
+/// is how many there should be, where that is known.
 pub(crate) fn load_table(
     core: &StoreCore,
     record: &TableRecord,
