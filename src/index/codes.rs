@@ -87,19 +87,43 @@ impl Geometry {
         }
     }
 
-    /// What the pair kernels need of a code beside its bytes.
+    /// What the pair kernels need of a code beside its bytes: under Cosine that of its unit
+    /// vector, or of zeros where the length is 0.
     #[inline]
     pub(super) fn row_terms(&self, terms: &Terms) -> RowTerms {
         let aux = f32::from_bits(terms.aux);
-        RowTerms {
+        let of_code = RowTerms {
             dim: self.dim as f32,
             mid: terms.min + 128.0 * terms.scale,
             scale: terms.scale,
             sum: terms.sum,
-            own: match self.distance {
-                Distance::Cosine if aux > 0.0 => 1.0 / aux,
-                Distance::Cosine | Distance::Euclidean | Distance::DotProduct => aux,
-            },
+            own: aux,
+        };
+        if self.distance != Distance::Cosine {
+            return of_code;
+        }
+        let RowTerms {
+            dim,
+            mid,
+            scale,
+            sum,
+            own,
+        } = of_code;
+        // One division, but where its result would leave the range of floats.
+        let [mid, scale, sum] = if own > 1e-30 {
+            let inverse = 1.0 / own;
+            [mid * inverse, scale * inverse, sum * inverse]
+        } else if own > 0.0 {
+            [mid / own, scale / own, sum / own]
+        } else {
+            [0.0; 3]
+        };
+        RowTerms {
+            dim,
+            mid,
+            scale,
+            sum,
+            own: 0.0,
         }
     }
 

@@ -12,7 +12,7 @@ pub(crate) struct PairTerms {
     pub(crate) scale: Vec<f32>,
     /// `scale` times the sum of `c`.
     pub(crate) sum: Vec<f32>,
-    /// Euclidean keys: `scale^2` times the sum of `c^2`. Cosine keys: 1 over the length, or 0.
+    /// Euclidean keys: `scale^2` times the sum of `c^2`. Others do not use it.
     pub(crate) own: Vec<f32>,
     /// 128 times the sum of `c`: what a product of unsigned row bytes has too much.
     pub(crate) shift: Vec<i32>,
@@ -85,10 +85,10 @@ pub(crate) fn dot_key(a: &RowTerms, b: &RowTerms, product: f32) -> f32 {
     -(means + (a.scale * b.scale) * product)
 }
 
-/// The cosine distance, likewise; 1 where a length is 0.
+/// The cosine distance, likewise, from the terms of unit vectors; 1 where one of them is 0.
 #[inline(always)]
 pub(crate) fn cosine_key(a: &RowTerms, b: &RowTerms, product: f32) -> f32 {
-    1.0 + dot_key(a, b, product) * (a.own * b.own)
+    1.0 + dot_key(a, b, product)
 }
 
 macro_rules! keys_of_columns {

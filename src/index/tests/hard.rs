@@ -86,6 +86,48 @@ fn inner_products_of_rows_of_very_different_lengths() {
 }
 
 #[test]
+fn cosine_does_not_depend_on_lengths_however_small_or_large() {
+    let (mut base, queries) = fixture("glove4k");
+    for (row, vector) in base.iter_mut().enumerate() {
+        let length = 10f32.powi(row as i32 % 36 - 25);
+        vector.iter_mut().for_each(|value| *value *= length);
+    }
+    let spec = spec(100, Codec::F32, Distance::Cosine);
+    let found = recalls(&Bench::load(spec, &base), &queries);
+    assert_floors("lengths from 1e-25 to 1e10", found, [0.90, 0.97, 0.99]);
+}
+
+/// Rows that no leader tells apart, or hardly any, and a few far away.
+#[test]
+fn rows_that_are_equally_near_to_all_leaders_are_linked() {
+    for (spread, far) in [(0, 0), (1, 0), (1, 300), (3, 2_000)] {
+        let rows: Vec<Vec<f32>> = (0..6_000)
+            .map(|row: usize| {
+                let mut vector = vec![0.0f32; 8];
+                // A common range, so that all have one step, and 1e-6 of it apart.
+                vector[0] = 1e6;
+                for i in 0..spread {
+                    vector[1 + i] = (row >> (8 * i) & 0xff) as f32;
+                }
+                if row < far {
+                    vector[7] = 1e6 * row as f32;
+                }
+                vector
+            })
+            .collect();
+        for distance in DISTANCES {
+            let bench = Bench::load(spec_of_f32(distance), &rows);
+            bench.assert_sound();
+            assert_eq!(bench.search(&rows[5_000], 10, 64).len(), 10);
+        }
+    }
+}
+
+fn spec_of_f32(distance: Distance) -> IndexSpec {
+    spec(8, Codec::F32, distance)
+}
+
+#[test]
 fn five_turnovers_in_random_order_recall_as_a_fresh_build_does() {
     let (base, queries) = fixture("sift8k_cc0");
     let spec = spec(base[0].len(), Codec::Int8Quantized, Distance::Euclidean);

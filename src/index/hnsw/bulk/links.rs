@@ -114,13 +114,13 @@ fn write(list: &mut [u32], taken: &[Near]) {
 
 /// Who chose a row, in ascending order.
 struct Reverse {
-    starts: Vec<u32>,
+    starts: Vec<usize>,
     from: Vec<u32>,
 }
 
 impl Reverse {
     fn of(lists: &Lists, rows: usize) -> Self {
-        let mut starts = vec![0u32; rows + 1];
+        let mut starts = vec![0; rows + 1];
         for row in 0..rows {
             for &link in lists.of(row) {
                 starts[link as usize + 1] += 1;
@@ -129,11 +129,11 @@ impl Reverse {
         for row in 0..rows {
             starts[row + 1] += starts[row];
         }
-        let mut from = vec![0; starts[rows] as usize];
+        let mut from = vec![0; starts[rows]];
         for row in 0..rows {
             for &link in lists.of(row) {
                 let place = &mut starts[link as usize];
-                from[*place as usize] = row as u32;
+                from[*place] = row as u32;
                 *place += 1;
             }
         }
@@ -144,6 +144,6 @@ impl Reverse {
     }
 
     fn to(&self, row: usize) -> &[u32] {
-        &self.from[self.starts[row] as usize..self.starts[row + 1] as usize]
+        &self.from[self.starts[row]..self.starts[row + 1]]
     }
 }

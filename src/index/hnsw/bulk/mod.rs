@@ -117,7 +117,7 @@ pub(super) fn arrange(parts: &Parts<'_>, ids: &[u32]) -> Vec<u32> {
     let corpus = Corpus::new(&space, parts.nodes.codes.geometry, ids);
     let all: Vec<u32> = (0..ids.len() as u32).collect();
     let mut order = Vec::with_capacity(ids.len());
-    order::arrange(&corpus, &all, parts.params.seed, &mut order);
+    order::arrange(&corpus, &all, 0, parts.params.seed, &mut order);
     order
         .iter_mut()
         .for_each(|place| *place = corpus.id(*place));

@@ -4,7 +4,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::corpus::Corpus;
-use super::partition::{divide, draw};
+use super::partition::{DEPTH_MAX, divide, draw};
 
 /// Rows that stand together without an order among them: with their codes about a page or two.
 const GROUP_MAX: usize = 128;
@@ -13,8 +13,14 @@ const GROUP_MAX: usize = 128;
 const LEADERS_MAX: usize = 64;
 
 /// Adds `members` to `out`, near ones together: each goes to its nearest leader, and so again.
-pub(super) fn arrange(corpus: &Corpus<'_>, members: &[u32], seed: u64, out: &mut Vec<u32>) {
-    if members.len() <= GROUP_MAX {
+pub(super) fn arrange(
+    corpus: &Corpus<'_>,
+    members: &[u32],
+    depth: usize,
+    seed: u64,
+    out: &mut Vec<u32>,
+) {
+    if members.len() <= GROUP_MAX || depth == DEPTH_MAX {
         out.extend(members);
         return;
     }
@@ -26,7 +32,7 @@ pub(super) fn arrange(corpus: &Corpus<'_>, members: &[u32], seed: u64, out: &mut
             out.extend(group);
         } else {
             let seed = xxh3_64_with_seed(&(nth as u64).to_le_bytes(), seed);
-            arrange(corpus, group, seed, out);
+            arrange(corpus, group, depth + 1, seed, out);
         }
     }
 }

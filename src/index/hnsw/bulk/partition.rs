@@ -14,6 +14,9 @@ const LEADERS_MAX: usize = 1_000;
 /// Rows a leader should have, as far as `LEADERS_MAX` lets it.
 const ROWS_PER_LEADER: usize = 100;
 
+/// Divisions of divisions there are at most: 20 million rows need four.
+pub(super) const DEPTH_MAX: usize = 12;
+
 /// Rows compared with leaders as one piece of parallel work.
 const CHUNK: usize = 512;
 
@@ -35,7 +38,9 @@ pub(super) fn divide(
         let mut picks = Picks::new(corpus.geometry.kernels(), fanout);
         let mut nearest = Vec::with_capacity(chunk.len() * fanout);
         columns.compare(corpus, measure, chunk, |_, keys| {
-            nearest.extend(picks.select(keys).iter().map(|pick| pick.column));
+            let picks = picks.select(keys);
+            debug_assert_eq!(picks.len(), fanout, "keys are finite");
+            nearest.extend(picks.iter().map(|pick| pick.column));
         });
         nearest
     };
@@ -71,10 +76,10 @@ pub(super) fn leaves(
     seed: u64,
     out: &mut Groups,
 ) {
-    if members.len() <= effort.leaf_max {
-        if members.len() > 1 {
-            out.push(members);
-        }
+    if members.len() <= effort.leaf_max || depth == DEPTH_MAX {
+        // Beyond that depth leaders do not tell the rows apart: any pieces do.
+        let pieces = members.chunks(effort.leaf_max);
+        out.extend(pieces.filter(|piece| piece.len() > 1).map(<[u32]>::to_vec));
         return;
     }
     let fanout = if depth == 1 { effort.fanouts[1] } else { 1 };
@@ -84,8 +89,7 @@ pub(super) fn leaves(
     for (nth, group) in groups.into_iter().enumerate() {
         if group.len() == members.len() {
             // Leaders that all are equally near divide nothing.
-            let pieces = group.chunks(effort.leaf_max);
-            out.extend(pieces.filter(|piece| piece.len() > 1).map(<[u32]>::to_vec));
+            leaves(corpus, effort, group, DEPTH_MAX, seed, out);
         } else if group.len() < effort.leaf_max / 8 {
             small.extend(group);
             if small.len() > effort.leaf_max / 2 {
