@@ -133,8 +133,8 @@ impl Geometry {
         let Terms { sum, scale, .. } = *point.terms;
         let sum = if scale > f32::MIN_POSITIVE / f32::EPSILON {
             // The sum is below 2^23 and was rounded once, so the nearest integer is it.
-            let quotient = sum / scale;
-            (quotient + 0.5f32.copysign(quotient)) as i32
+            let quotient = f64::from(sum) / f64::from(scale);
+            (quotient + 0.5f64.copysign(quotient)) as i32
         } else {
             centred_sum(&point.bytes[..self.dim])
         };

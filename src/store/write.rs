@@ -202,11 +202,17 @@ impl StoreCore {
     /// Publishes a large change by building the index anew from the rows, as an open does: much
     /// faster a row than linking each. `false`, and nothing has changed, where rows cannot be read.
     fn publish_in_bulk(&self, table: &TableCore) -> bool {
-        self.reload_table(table)
-            .inspect_err(|error| {
+        match catch_unwind(AssertUnwindSafe(|| self.reload_table(table))) {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
                 tracing::warn!(table = %table.key.name, error = %error.chain(), "linked row by row");
-            })
-            .is_ok()
+                false
+            }
+            Err(_) => {
+                tracing::error!(table = %table.key.name, "a panic in a build; linked row by row");
+                false
+            }
+        }
     }
 
     fn link_and_publish(&self, change: TableChange) {
@@ -328,8 +334,11 @@ impl StoreCore {
         row_ids.next = row_ids.next.max(walk.next_row_id);
         drop(row_ids);
         let mut place = table.state.write();
-        *place = state;
+        let old = std::mem::replace(&mut *place, state);
         table.unpin();
+        // A large index takes a while to free: not under the lock that searches wait for.
+        drop(place);
+        drop(old);
         Ok(())
     }
 }

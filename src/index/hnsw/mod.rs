@@ -17,6 +17,8 @@ mod search;
 mod select;
 mod write;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use parking_lot::Mutex;
 
 use self::graph::Graph;
@@ -32,6 +34,10 @@ use crate::error::IndexError;
 use crate::ids::{RowId, Slot};
 use crate::limits;
 use crate::schema::HnswParams;
+
+/// Where an index begins to count versions and epochs: far from every other one, so that scans and
+/// plans begun on an index that was swapped for a new one see that it is another.
+static STARTS: AtomicU64 = AtomicU64::new(0);
 
 /// Rows, their nodes and the graph over them.
 pub(crate) struct Hnsw {
@@ -69,14 +75,15 @@ struct Parts<'a> {
 impl Hnsw {
     pub(super) fn new(spec: &IndexSpec) -> Self {
         let geometry = Geometry::new(spec.dim, spec.distance);
+        let start = STARTS.fetch_add(1 << 40, Ordering::Relaxed);
         Self {
             params: spec.hnsw,
             rows: Rows::default(),
             nodes: Nodes::new(geometry),
             stored: Stored::new(spec),
             graph: None,
-            version: 0,
-            epoch: 0,
+            version: start,
+            epoch: start,
             sweep: None,
             unproved: 0,
             scratches: Scratches {

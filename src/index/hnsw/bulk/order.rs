@@ -4,7 +4,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::corpus::Corpus;
-use super::partition::{DEPTH_MAX, divide, draw};
+use super::partition::{DEPTH_MAX, divide, divides_nothing, draw};
 
 /// Rows that stand together without an order among them: with their codes about a page or two.
 const GROUP_MAX: usize = 128;
@@ -27,8 +27,8 @@ pub(super) fn arrange(
     let count = (members.len() / GROUP_MAX).clamp(2, LEADERS_MAX);
     let leaders = draw(members, count, seed);
     for (nth, group) in divide(corpus, &leaders, members, 1).iter().enumerate() {
-        if group.len() == members.len() {
-            // Leaders that are equally near to all divide nothing.
+        if divides_nothing(group, members) {
+            // Leaders that are equally near to all.
             out.extend(group);
         } else {
             let seed = xxh3_64_with_seed(&(nth as u64).to_le_bytes(), seed);

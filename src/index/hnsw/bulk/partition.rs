@@ -87,8 +87,8 @@ pub(super) fn leaves(
     let groups = divide(corpus, &leaders, &members, fanout);
     let mut small: Vec<u32> = Vec::new();
     for (nth, group) in groups.into_iter().enumerate() {
-        if group.len() == members.len() {
-            // Leaders that all are equally near divide nothing.
+        if divides_nothing(&group, &members) {
+            // Leaders that all are equally near.
             leaves(corpus, effort, group, DEPTH_MAX, seed, out);
         } else if group.len() < effort.leaf_max / 8 {
             small.extend(group);
@@ -103,6 +103,11 @@ pub(super) fn leaves(
     if small.len() > 1 {
         out.push(distinct(small));
     }
+}
+
+/// Whether hardly any of `members` is not in this one group: ties go to the first leader.
+pub(super) fn divides_nothing(group: &[u32], members: &[u32]) -> bool {
+    group.len() > members.len() / 8 * 7
 }
 
 fn distinct(mut members: Vec<u32>) -> Vec<u32> {
