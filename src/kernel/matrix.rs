@@ -3,8 +3,8 @@
 //! The columns are packed once into a [`Panel`], group by group, so that a step of the inner loop
 //! reads one word of every column of a group from neighbouring addresses. A word holds as many
 //! coordinates as the instruction set multiplies at once: four bytes, or two coordinates of 16
-//! bits. Rows are brought into words of the same kind, four rows side by side, and a tile of four
-//! rows by some groups is kept in registers while all words are gone through.
+//! bits. Rows are brought into words of the same kind, row after row, and a tile of four rows by
+//! some groups is kept in registers while all words are gone through.
 
 use super::{BLOCK, Block, bytes_of, bytes_of_mut};
 
