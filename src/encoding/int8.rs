@@ -32,7 +32,11 @@ pub(crate) fn range(vector: &[f32]) -> (f32, f32) {
     let low = lows.into_iter().fold(f32::INFINITY, f32::min) + 0.0;
     // Below the smallest normal float a scale has lost digits that 255 steps would make visible;
     // vectors that flat, within 3e-36, are stored as constant.
-    let scale = (high - low) / 255.0;
+    let mut scale = (high - low) / 255.0;
+    // What is read back is a legal query and a legal row, also where rounding leads past the limit.
+    while low + scale * 255.0 > limits::MAGNITUDE_MAX {
+        scale = scale.next_down();
+    }
     (
         low,
         if scale < f32::MIN_POSITIVE {
@@ -63,14 +67,16 @@ pub(super) fn encode(vector: &[f32], bytes: &mut Vec<u8>, params: &mut Vec<f32>)
 pub(super) fn decode(bytes: &[u8], params: &[f32], out: &mut [f32]) {
     let (min, scale) = (params[0], params[1]);
     for (place, &byte) in out.iter_mut().zip(bytes) {
-        *place = min + scale * f32::from(byte);
+        let value = min + scale * f32::from(byte);
+        // Files from before the encoder kept its steps within the limit hold some a hair beyond.
+        *place = value.clamp(-limits::MAGNITUDE_MAX, limits::MAGNITUDE_MAX);
     }
 }
 
 /// Whether both parameters are finite, the scale is not negative, and no code leaves the range.
 pub(super) fn is_valid(params: &[f32]) -> bool {
     let (min, scale) = (params[0], params[1]);
-    // A hair of room: the top code may round past the value it came from.
+    // A hair of room, which `decode` takes back.
     let limit = limits::MAGNITUDE_MAX * (1.0 + 1e-6);
     min.abs() <= limit && (0.0..).contains(&scale) && (min + scale * 255.0).abs() <= limit
 }
