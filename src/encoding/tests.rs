@@ -154,7 +154,10 @@ fn corners() {
     }
     within_bounds(&[MAGNITUDE_MAX, -MAGNITUDE_MAX]);
     // The top step of this range rounds past the limit, and what is read back must be a query.
-    let over = encode(Codec::Int8Quantized, &[MAGNITUDE_MAX, -143_144_030_000_000.0]);
+    let over = encode(
+        Codec::Int8Quantized,
+        &[MAGNITUDE_MAX, -143_144_030_000_000.0],
+    );
     assert_eq!(Codec::Int8Quantized.validate(&decode(&over)), Ok(()));
     assert!(over.params[0] + over.params[1] * 255.0 <= MAGNITUDE_MAX);
     within_bounds(&[
