@@ -282,7 +282,7 @@ pub struct SearchOptions {
     /// Leave out hits farther than this. A hit exactly this far stays.
     pub max_distance: Option<f32>,
     /// How many candidates get an exact distance, at least `k` in effect; `None` for the default
-    /// (24 for HNSW tables, 30 for turbo tables, or `2 k` where that is more).
+    /// (24 for HNSW tables or a quarter of `ef`, 30 for turbo tables, or `2 k` where that is more).
     pub rerank: Option<usize>,
     /// What a hit carries.
     pub returning: Return,

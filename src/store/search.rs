@@ -28,6 +28,10 @@ const LIVE_ATTEMPTS: usize = 3;
 const RERANK_HNSW: usize = 24;
 const RERANK_TURBO: usize = 30;
 
+/// One in so many of an HNSW walk's pool is re-scored at least: whoever pays for a large pool wants
+/// what codes cannot tell apart told apart.
+const RERANK_SHARE: usize = 4;
+
 /// A candidate with the key it had when the index was asked.
 struct Found {
     key: RowKey,
@@ -128,9 +132,10 @@ impl<'a> Search<'a> {
         let rows = index.len();
         let k = self.options.k.min(rows);
         let schema = &self.table.record.schema;
+        let ef = self.options.ef.unwrap_or(schema.hnsw.ef_search);
         let default = match self.table.kind {
             IndexKind::Turbo => RERANK_TURBO,
-            _ => RERANK_HNSW,
+            _ => RERANK_HNSW.max(ef / RERANK_SHARE),
         };
         let rerank = self
             .options
@@ -138,12 +143,7 @@ impl<'a> Search<'a> {
             .unwrap_or(default.max(k.saturating_mul(2)));
         SearchSpec {
             k,
-            ef: self
-                .options
-                .ef
-                .unwrap_or(schema.hnsw.ef_search)
-                .max(k)
-                .min(rows.max(1)),
+            ef: ef.max(k).min(rows.max(1)),
             rerank: rerank.clamp(k, rows.max(k)),
         }
     }

@@ -180,7 +180,7 @@ impl StoreCore {
         let table = Arc::clone(&change.table);
         let linked = catch_unwind(AssertUnwindSafe(|| {
             let in_bulk = self.capabilities.atomic && is_bulk(&change);
-            if !(in_bulk && self.publish_in_bulk(&table)) {
+            if !(in_bulk && self.publish_in_bulk(&change)) {
                 self.link_and_publish(change);
             }
         }));
@@ -201,8 +201,13 @@ impl StoreCore {
 
     /// Publishes a large change by building the index anew from the rows, as an open does: much
     /// faster a row than linking each. `false`, and nothing has changed, where rows cannot be read.
-    fn publish_in_bulk(&self, table: &TableCore) -> bool {
-        match catch_unwind(AssertUnwindSafe(|| self.reload_table(table))) {
+    fn publish_in_bulk(&self, change: &TableChange) -> bool {
+        let table = &*change.table;
+        let state = table.state.read();
+        let is_new = |row: &&Fresh| state.keys.get(&row.key).is_none();
+        let rows = state.keys.len() + change.fresh.iter().filter(is_new).count();
+        drop(state);
+        match catch_unwind(AssertUnwindSafe(|| self.reload_table(table, rows))) {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
                 tracing::warn!(table = %table.key.name, error = %error.chain(), "linked row by row");
@@ -315,18 +320,20 @@ impl StoreCore {
 
     /// As [`Self::reload_table`], where there is no way on without it.
     pub(crate) fn rebuild_table(&self, table: &TableCore) -> Result<(), StoreError> {
-        self.reload_table(table).inspect_err(|error| {
+        let rows = table.state.read().keys.len();
+        self.reload_table(table, rows).inspect_err(|error| {
             self.health
                 .fail(format!("an index could not be rebuilt: {}", error.chain()));
         })
     }
 
-    /// Builds a table's index anew from its rows and puts it in the old one's place.
-    fn reload_table(&self, table: &TableCore) -> Result<(), StoreError> {
+    /// Builds a table's index anew from its rows, about so many, and puts it in the old one's
+    /// place.
+    fn reload_table(&self, table: &TableCore, rows: usize) -> Result<(), StoreError> {
         let mut record = table.record.clone();
         record.turbo = table.fit.lock().clone();
         let next = table.row_ids.lock().next;
-        let rows = Some(table.state.read().keys.len() as u64);
+        let rows = Some(rows as u64);
         let (state, walk) = load_table(self, &record, &table.key, next, rows, &mut |_| Ok(()))?;
         // What this walk left out is what is left out from now on.
         *table.quarantined.lock() = walk.quarantined;

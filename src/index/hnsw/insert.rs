@@ -36,6 +36,8 @@ pub(super) struct Space<'a> {
     batch: Option<&'a Codes>,
     /// Number of the first node of the batch.
     base: u32,
+    /// See [`Nodes::lift`], with the batch's codes counted in.
+    lift: f32,
 }
 
 impl<'a> Space<'a> {
@@ -45,6 +47,7 @@ impl<'a> Space<'a> {
             nodes,
             batch: None,
             base: u32::MAX,
+            lift: nodes.lift(),
         }
     }
 
@@ -54,12 +57,14 @@ impl<'a> Space<'a> {
             nodes,
             batch: Some(batch),
             base: nodes.len() as u32,
+            lift: (0..batch.len() as u32)
+                .map(|code| nodes.lift_of(batch.point(code)))
+                .fold(nodes.lift(), f32::max),
         }
     }
 
-    /// See [`Nodes::lift`].
     pub(super) fn selector(&self) -> Selector {
-        Selector::new(self.nodes.codes.geometry, self.nodes.lift())
+        Selector::new(self.nodes.codes.geometry, self.lift)
     }
 
     #[inline]

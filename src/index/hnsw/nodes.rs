@@ -87,6 +87,14 @@ impl Nodes {
         self.lift
     }
 
+    /// What a code would make of [`Nodes::lift`] alone.
+    pub(super) fn lift_of(&self, point: Point<'_>) -> f32 {
+        match self.codes.geometry.distance {
+            Distance::DotProduct => self.codes.geometry.row_terms(point.terms).own,
+            Distance::Euclidean | Distance::Cosine => 0.0,
+        }
+    }
+
     #[inline]
     pub(super) fn point(&self, node: u32) -> Point<'_> {
         self.codes.point(node)
@@ -133,10 +141,7 @@ impl Nodes {
     pub(super) fn create(&mut self, point: Point<'_>, level: u8) -> u32 {
         let node = self.free.pop().unwrap_or(self.len() as u32);
         self.codes.put(node, point);
-        if self.codes.geometry.distance == Distance::DotProduct {
-            let own = self.codes.geometry.row_terms(point.terms).own;
-            self.lift = self.lift.max(own);
-        }
+        self.lift = self.lift.max(self.lift_of(point));
         self.twins.insert(&self.codes, node);
         let len = self.len().max(node as usize + 1);
         grow(&mut self.members, len, NONE);

@@ -41,6 +41,9 @@ const LEAVES: usize = 16;
 const ROUND_SHARE: usize = 16;
 const ROUND_MIN: usize = 1 << 17;
 
+/// Candidates of a row on the levels above, which need no more whatever `m` is.
+const ROOM_ABOVE_MAX: usize = 192;
+
 /// How hard to look for neighbours.
 struct Effort {
     /// Most rows of a leaf.
@@ -59,7 +62,7 @@ impl Effort {
     fn new(params: &HnswParams, level: u8) -> Self {
         let (mates, room) = match level {
             0 => (4, params.m0 + params.m0 / 4),
-            _ => (32, 6 * params.m),
+            _ => (32, (6 * params.m).min(ROOM_ABOVE_MAX.max(2 * params.m))),
         };
         Self {
             leaf_max: 512,
@@ -80,7 +83,6 @@ pub(super) fn build(
     let geometry = parts.nodes.codes.geometry;
     let total = parts.nodes.live();
     let mut graph = Graph::new(parts.params);
-    graph.reserve(parts.nodes.len());
     for (level, ids) in (0..levels.len() as u8).zip(&levels).rev() {
         let corpus = Corpus::new(&space, geometry, ids);
         let effort = Effort::new(parts.params, level);
@@ -96,6 +98,10 @@ pub(super) fn build(
             links.filter_map(|&id| corpus.position(id)).collect()
         };
         let lists = links::choose(&corpus, lift, graph.capacity(level), candidates, &above);
+        if level == 0 {
+            // Not earlier: until now candidates have taken more memory than the lists will.
+            graph.reserve(parts.nodes.len());
+        }
         graph.fill(level, ids, lists);
     }
     let top = (levels.len() as u8).checked_sub(1);
