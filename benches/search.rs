@@ -19,7 +19,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::truth::Truth;
-use common::{DataSet, K, Kind, TABLE, fill, kinds, print_table};
+use common::{DataSet, K, Kind, TABLE, assert_hits, fill, kinds, percentiles_us, print_table};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use tempfile::TempDir;
 use vecstash::{Distance, Hit, IndexKind, OpenOptions, Return, SearchOptions, Table, TableStats};
@@ -148,14 +148,13 @@ fn point(set: &DataSet, truth: &Truth, table: &Table, effort: Effort) -> Point {
     let recall = recall(set, truth, table, &options);
     let (keys_per_second, mut latencies) = rate(set, table, &options);
     let (rows_per_second, _) = rate(set, table, &options.returning(Return::Rows));
-    latencies.sort_by(f64::total_cmp);
-    let percentile = |p: f64| latencies[((latencies.len() - 1) as f64 * p) as usize] * 1e6;
+    let [p50_us, p99_us] = percentiles_us(&mut latencies);
     Point {
         effort,
         recall,
         keys_per_second,
-        p50_us: percentile(0.50),
-        p99_us: percentile(0.99),
+        p50_us,
+        p99_us,
         rows_per_second,
     }
 }
@@ -169,9 +168,7 @@ fn recall(set: &DataSet, truth: &Truth, table: &Table, options: &SearchOptions) 
     let mut found = 0;
     for (number, query) in set.queries.iter().enumerate() {
         let hits = search(table, query, options);
-        assert_eq!(hits.len(), k, "query {number}: number of hits");
-        let in_order = hits.is_sorted_by(|a, b| a.distance <= b.distance);
-        assert!(in_order, "query {number}: hits out of order");
+        assert_hits(&hits, k, number);
         found += truth.found(set, number, &hits);
     }
     found as f64 / (k * set.queries.len()) as f64

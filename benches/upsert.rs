@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::synth::Random;
+use common::synth::near;
 use common::{DataSet, HNSW_F32, TABLE, create, key_of, median, print_table};
 use criterion::{Criterion, SamplingMode, Throughput};
 use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
@@ -87,16 +87,12 @@ impl<'a> Feed<'a> {
 
     fn vector(&self, row: usize) -> Vec<f32> {
         let base = &self.set.base;
-        let mut vector = base.row(row % base.len()).to_vec();
-        if row >= base.len() {
-            let mut random = Random::new(row as u64);
-            let squared: f32 = vector.iter().map(|x| x * x).sum();
-            let noise = 0.1 * (squared / vector.len() as f32).sqrt();
-            vector
-                .iter_mut()
-                .for_each(|x| *x += noise * random.normal());
+        let vector = base.row(row % base.len());
+        if row < base.len() {
+            vector.to_vec()
+        } else {
+            near(vector, row)
         }
-        vector
     }
 
     fn take(&self, rows: usize) -> Vec<NewRow> {

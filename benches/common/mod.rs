@@ -12,6 +12,7 @@
 //! `TMPDIR`: an fsync there should be a real one.
 #![allow(dead_code, reason = "each bench needs a different part")]
 
+pub(crate) mod ledger;
 pub(crate) mod synth;
 pub(crate) mod truth;
 #[path = "../../src/cli/vectors.rs"]
@@ -23,11 +24,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use vecstash::{
-    Codec, Distance, HnswParams, IndexKind, Metadata, NewRow, OpenOptions, TableOptions,
+    Codec, Distance, Hit, HnswParams, IndexKind, Metadata, NewRow, OpenOptions, TableOptions,
     TableSchema, VectorStore,
 };
 
-use self::synth::{Mixture, QUERY_START};
+use self::synth::{Mixture, QUERY_START, Random};
 use self::vectors::{VectorFile, read_npy_i32};
 
 /// Neighbours asked for everywhere: recall is recall@10.
@@ -176,11 +177,29 @@ impl DataSet {
             kth_ids,
         }
     }
+
+    /// Takes about `count` rows out, evenly spread, and returns the set without them and them, in
+    /// random order: sets come sorted by topic or by source.
+    pub(crate) fn hold_back(self, count: usize) -> (Self, Rows) {
+        let (base, held) = self.base.hold_out(count);
+        let mut random = Random::new(count as u64);
+        let mut rows: Vec<(f64, &[f32])> = held.iter().map(|row| (random.uniform(), row)).collect();
+        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let values = rows.iter().flat_map(|(_, row)| *row).copied().collect();
+        let held = Rows::new(held.dim, values);
+        let set = Self {
+            base,
+            kth_ids: None,
+            ..self
+        };
+        (set, held)
+    }
 }
 
 const DISTANCES: [Distance; 3] = [Distance::Cosine, Distance::Euclidean, Distance::DotProduct];
 
-fn number(variable: &str) -> Option<usize> {
+/// The number above 0 that a variable is set to.
+pub(crate) fn number(variable: &str) -> Option<usize> {
     let text = env::var(variable).ok()?;
     let digits = text.replace('_', "");
     let number = digits.parse().ok().filter(|&number| number > 0);
@@ -291,11 +310,16 @@ const KINDS: [Kind; 6] = [
 
 /// The kinds of table that this build has and `VECSTASH_BENCH_KINDS` does not leave out.
 pub(crate) fn kinds() -> Vec<Kind> {
+    kinds_or(&KINDS)
+}
+
+/// As [`kinds`], and `usual` where the variable is not set.
+pub(crate) fn kinds_or(usual: &[Kind]) -> Vec<Kind> {
     let built = |kind: &Kind| kind.index != IndexKind::Turbo || cfg!(feature = "turbo");
     let only = env::var("VECSTASH_BENCH_KINDS").ok();
     let asked = |kind: &Kind| match &only {
         Some(names) => names.split(',').any(|name| name.trim() == kind.name),
-        None => true,
+        None => usual.iter().any(|usual| usual.name == kind.name),
     };
     let kinds: Vec<Kind> = KINDS.into_iter().filter(built).filter(asked).collect();
     assert!(
@@ -347,6 +371,19 @@ pub(crate) fn fill(path: &Path, set: &DataSet, rows: usize, kind: Kind) {
         table.upsert_many(batch.collect()).expect("a batch of rows");
     }
     store.close().expect("every row durable");
+}
+
+/// The answer of query number `query` has `k` hits, the nearest first.
+pub(crate) fn assert_hits(hits: &[Hit], k: usize, query: usize) {
+    assert_eq!(hits.len(), k, "query {query}: number of hits");
+    let in_order = hits.is_sorted_by(|a, b| a.distance <= b.distance);
+    assert!(in_order, "query {query}: hits out of order");
+}
+
+/// The 50th and the 99th percentile of seconds, in microseconds.
+pub(crate) fn percentiles_us(seconds: &mut [f64]) -> [f64; 2] {
+    seconds.sort_by(f64::total_cmp);
+    [0.50, 0.99].map(|p| seconds[((seconds.len() - 1) as f64 * p) as usize] * 1e6)
 }
 
 /// Prints a table for people.

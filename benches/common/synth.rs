@@ -107,6 +107,14 @@ impl Mixture {
     }
 }
 
+/// `row` with noise of a tenth of its length, the same for a seed.
+pub(crate) fn near(row: &[f32], seed: usize) -> Vec<f32> {
+    let mut random = Random::new(seed as u64);
+    let squared: f32 = row.iter().map(|x| x * x).sum();
+    let noise = 0.1 * (squared / row.len() as f32).sqrt();
+    row.iter().map(|x| x + noise * random.normal()).collect()
+}
+
 /// A random orthonormal basis: Gram and Schmidt on normal vectors.
 fn rotation(dim: usize, random: &mut Random) -> Vec<f32> {
     let mut basis: Vec<f32> = Vec::with_capacity(dim * dim);

@@ -60,7 +60,10 @@ impl Truth {
                     .map(|(query, &id)| distance(set.distance, query, set.base.row(id)))
                     .collect()
             }
-            None => scan(&set.base, &set.queries, set.distance),
+            None => {
+                let nearest = nearest(&set.base, &set.queries, set.distance);
+                nearest.iter().map(|best| best[best.len() - 1]).collect()
+            }
         };
         Self { kth }
     }
@@ -77,8 +80,7 @@ impl Truth {
         query: usize,
         rows: impl Iterator<Item = usize>,
     ) -> usize {
-        let kth = self.kth[query];
-        let limit = kth + kth.abs() * 1e-5 + 1e-7;
+        let limit = limit(self.kth[query]);
         let vector = set.queries.row(query);
         rows.take(K)
             .filter(|&row| distance(set.distance, vector, set.base.row(row)) <= limit)
@@ -86,28 +88,29 @@ impl Truth {
     }
 }
 
-/// The K-th smallest distance of every query, on all cores.
-fn scan(base: &Rows, queries: &Rows, kind: Distance) -> Vec<f32> {
+/// How far a true neighbour may be where the k-th is at `kth`: rounding moves nobody out.
+pub(crate) fn limit(kth: f32) -> f32 {
+    kth + kth.abs() * 1e-5 + 1e-7
+}
+
+/// The K smallest distances of every query, in order, on all cores.
+pub(crate) fn nearest(base: &Rows, queries: &Rows, kind: Distance) -> Vec<Vec<f32>> {
     let k = K.min(base.len());
-    let mut kth = vec![0.0; queries.len()];
-    super::on_all_cores(&mut kth, 1, |first, part| {
-        let mut nearest = vec![Vec::with_capacity(k + 1); part.len()];
+    let mut nearest = vec![Vec::with_capacity(k + 1); queries.len()];
+    super::on_all_cores(&mut nearest, 1, |first, part| {
         for block in base.blocks(BLOCK) {
-            for (i, best) in nearest.iter_mut().enumerate() {
+            for (i, best) in part.iter_mut().enumerate() {
                 for row in block.chunks_exact(base.dim()) {
                     keep(best, k, distance(kind, queries.row(first + i), row));
                 }
             }
         }
-        for (out, best) in part.iter_mut().zip(&nearest) {
-            *out = best[k - 1];
-        }
     });
-    kth
+    nearest
 }
 
 /// Keeps the `k` smallest distances seen, in order.
-fn keep(best: &mut Vec<f32>, k: usize, distance: f32) {
+pub(crate) fn keep(best: &mut Vec<f32>, k: usize, distance: f32) {
     if best.len() == k && best[k - 1] <= distance {
         return;
     }
