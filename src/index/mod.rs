@@ -9,6 +9,7 @@ mod codes;
 mod exact;
 mod flat;
 mod hnsw;
+mod numbers;
 mod rows;
 mod scan;
 mod stored;

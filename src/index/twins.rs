@@ -1,55 +1,50 @@
 //! Finds the code that equals a given one, so that equal vectors share one place.
 
-use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::codes::{Codes, Point};
+use super::numbers::Numbers;
 
 /// Numbers of codes, by what they hold.
 #[derive(Default)]
 pub(super) struct Twins {
-    table: HashTable<u32>,
+    numbers: Numbers,
 }
 
 impl Twins {
     /// The code that equals `point`.
     pub(super) fn find(&self, codes: &Codes, point: Point<'_>) -> Option<u32> {
-        let equal = |&number: &u32| codes.point(number).equals(&point);
-        self.table.find(hash(point), equal).copied()
+        let equal = |number| codes.point(number).equals(&point);
+        self.numbers.find(hash(point), equal)
     }
 
     /// Remembers a code that has no twin here.
     pub(super) fn insert(&mut self, codes: &Codes, number: u32) {
-        let rehash = |&number: &u32| hash(codes.point(number));
-        self.table
-            .insert_unique(hash(codes.point(number)), number, rehash);
+        let rehash = |number| hash(codes.point(number));
+        self.numbers.insert(rehash(number), number, rehash);
     }
 
     pub(super) fn remove(&mut self, codes: &Codes, number: u32) {
-        let found = self
-            .table
-            .find_entry(hash(codes.point(number)), |&other| other == number);
-        if let Ok(entry) = found {
-            entry.remove();
-        }
+        let hash = hash(codes.point(number));
+        self.numbers.remove(hash, |other| other == number);
     }
 
     pub(super) fn reserve(&mut self, codes: &Codes, additional: usize) {
-        self.table
-            .reserve(additional, |&number| hash(codes.point(number)));
+        let rehash = |number| hash(codes.point(number));
+        self.numbers.reserve(additional, rehash);
     }
 
     pub(super) fn clear(&mut self) {
-        self.table.clear();
+        self.numbers.clear();
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.len()
+        self.numbers.len()
     }
 
     /// Allocated bytes.
     pub(super) fn memory(&self) -> usize {
-        self.table.allocation_size()
+        self.numbers.memory()
     }
 }
 
