@@ -2,6 +2,10 @@
 
 use crate::kernel::advise_huge;
 
+/// Where the rows announced ahead begin, in bytes: at the start of a pair of cache lines, which
+/// memory hands over together.
+const ALIGNMENT: usize = 128;
+
 /// Bytes a chunk aims at: small beside any large table, large beside the allocator's overhead.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -9,6 +13,8 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// those beyond in chunks that hold a power-of-two number of rows.
 pub(super) struct Arena<T> {
     base: Vec<T>,
+    /// Values before the first row of `base`.
+    skip: usize,
     /// Rows that `base` has room for.
     base_rows: usize,
     chunks: Vec<Vec<T>>,
@@ -24,6 +30,7 @@ impl<T: Copy> Arena<T> {
         let row_bytes = (stride * size_of::<T>()).max(1);
         Self {
             base: Vec::new(),
+            skip: 0,
             base_rows: 0,
             chunks: Vec::new(),
             stride,
@@ -35,8 +42,10 @@ impl<T: Copy> Arena<T> {
 
     /// Announces this many rows to an arena that has none yet.
     pub(super) fn reserve(&mut self, rows: usize) {
-        if self.rows == 0 {
-            self.base = Vec::with_capacity(rows * self.stride);
+        if self.rows == 0 && self.stride > 0 {
+            let slack = ALIGNMENT / size_of::<T>();
+            self.base = Vec::with_capacity(rows * self.stride + slack);
+            self.skip = self.base.as_ptr().align_offset(ALIGNMENT).min(slack);
             self.base_rows = rows;
             advise_huge(self.base.spare_capacity_mut());
         }
@@ -54,7 +63,8 @@ impl<T: Copy> Arena<T> {
         }
         let in_base = rows.min(self.base_rows);
         if in_base > self.rows {
-            self.base.resize(in_base * self.stride, self.zero);
+            let values = self.skip + in_base * self.stride;
+            self.base.resize(values, self.zero);
             self.rows = in_base;
         }
         let per_chunk = 1 << self.shift;
@@ -77,7 +87,7 @@ impl<T: Copy> Arena<T> {
     #[inline]
     pub(super) fn row(&self, row: usize) -> &[T] {
         if row < self.base_rows {
-            let start = row * self.stride;
+            let start = self.skip + row * self.stride;
             return &self.base[start..start + self.stride];
         }
         if self.stride == 0 {
@@ -91,7 +101,7 @@ impl<T: Copy> Arena<T> {
     #[inline]
     pub(super) fn row_mut(&mut self, row: usize) -> &mut [T] {
         if row < self.base_rows {
-            let start = row * self.stride;
+            let start = self.skip + row * self.stride;
             return &mut self.base[start..start + self.stride];
         }
         if self.stride == 0 {
@@ -185,6 +195,7 @@ mod tests {
             arena.put(row, &[row as u32; 1_000]);
         }
         assert!(arena.memory() <= 5_000 * 4_000 + 1_024);
+        assert!(arena.row(0).as_ptr().addr().is_multiple_of(ALIGNMENT));
         // And more than announced fit as well.
         for row in 5_000..7_000 {
             arena.put(row, &[row as u32; 1_000]);

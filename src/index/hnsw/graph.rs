@@ -1,10 +1,12 @@
 //! The links of a graph and nothing else: who is whose neighbour on which level.
 
-use hashbrown::HashTable;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::super::arena::{Arena, bytes_of_vec, grow};
 use super::bulk::Lists;
+use super::list::{self, UNUSED};
+use super::upper::Upper;
+use crate::kernel::prefetch;
 use crate::schema::HnswParams;
 
 /// Where a walk begins: the node of the highest level.
@@ -30,23 +32,13 @@ pub(crate) struct Edits {
     pub(super) entry: Option<EntryPoint>,
 }
 
-/// The list of a node above level 0.
-struct Upper {
-    node: u32,
-    level: u8,
-    list: u32,
-}
-
 /// Lists of fixed capacity: all on level 0 by node, the few above it by a number of their own.
-///
-/// A list is its length followed by its links.
 pub(super) struct Graph {
     m: usize,
     m0: usize,
     level0: Arena<u32>,
-    uppers: Arena<u32>,
-    by_node: HashTable<Upper>,
-    free_uppers: Vec<u32>,
+    /// The levels from 1 on.
+    uppers: Vec<Upper>,
     /// How many level-0 lists hold a node. Sticks at its maximum, since only 0 and 1 matter.
     in_degrees: Vec<u16>,
     entry: Option<EntryPoint>,
@@ -57,10 +49,8 @@ impl Graph {
         Self {
             m: params.m,
             m0: params.m0,
-            level0: Arena::new(params.m0 + 1, 0),
-            uppers: Arena::new(params.m + 1, 0),
-            by_node: HashTable::new(),
-            free_uppers: Vec::new(),
+            level0: Arena::new(params.m0, UNUSED),
+            uppers: Vec::new(),
             in_degrees: Vec::new(),
             entry: None,
         }
@@ -69,6 +59,7 @@ impl Graph {
     /// Makes room for this many nodes, where there are none yet.
     pub(super) fn reserve(&mut self, nodes: usize) {
         self.level0.reserve(nodes);
+        self.in_degrees.reserve_exact(nodes);
     }
 
     /// Says where walks begin.
@@ -78,6 +69,9 @@ impl Graph {
 
     /// Gives the nodes `ids` their first lists on a level; `lists` name them by their places.
     pub(super) fn fill(&mut self, level: u8, ids: &[u32], lists: Lists) {
+        if level > 0 {
+            self.upper_mut(level).reserve(ids.len());
+        }
         let mut nodes = ids.iter();
         let mut links: Vec<u32> = Vec::new();
         lists.for_each(|list| {
@@ -101,24 +95,33 @@ impl Graph {
     /// The neighbours of a node; none where it has no list.
     #[inline]
     pub(super) fn links(&self, level: u8, node: u32) -> &[u32] {
-        let list = if level == 0 {
-            if node as usize >= self.level0.rows() {
-                return &[];
-            }
-            self.level0.row(node as usize)
-        } else {
-            match self.upper(level, node) {
-                Some(list) => self.uppers.row(list as usize),
-                None => return &[],
-            }
-        };
-        &list[1..=list[0] as usize]
+        list::links(self.places(level, node))
     }
 
-    fn upper(&self, level: u8, node: u32) -> Option<u32> {
-        let same = |upper: &Upper| upper.node == node && upper.level == level;
-        let found = self.by_node.find(hash(level, node), same);
-        found.map(|upper| upper.list)
+    /// Asks for what reading the neighbours of a node will read.
+    #[inline]
+    pub(super) fn prefetch(&self, level: u8, node: u32) {
+        prefetch(self.places(level, node));
+    }
+
+    /// The places of a node's list; none where it has no list.
+    #[inline]
+    fn places(&self, level: u8, node: u32) -> &[u32] {
+        match level.checked_sub(1) {
+            None if (node as usize) < self.level0.rows() => self.level0.row(node as usize),
+            None => &[],
+            Some(above) => {
+                let upper = self.uppers.get(usize::from(above));
+                upper.map_or(&[], |upper| upper.places(node))
+            }
+        }
+    }
+
+    /// A level above 0, which comes into being with those below it.
+    fn upper_mut(&mut self, level: u8) -> &mut Upper {
+        let levels = self.uppers.len().max(usize::from(level));
+        self.uppers.resize_with(levels, || Upper::new(self.m));
+        &mut self.uppers[usize::from(level) - 1]
     }
 
     pub(super) fn in_degree(&self, node: u32) -> u16 {
@@ -139,30 +142,17 @@ impl Graph {
         if level == 0 {
             self.level0.grow(node as usize + 1);
             self.count(node, links);
-            write(self.level0.row_mut(node as usize), links);
+            list::write(self.level0.row_mut(node as usize), links);
         } else {
-            let list = self.upper(level, node);
-            let list = list.unwrap_or_else(|| self.add_upper(level, node));
-            write(self.uppers.row_mut(list as usize), links);
+            self.upper_mut(level).set(node, links);
         }
-    }
-
-    fn add_upper(&mut self, level: u8, node: u32) -> u32 {
-        let fresh = self.uppers.rows() as u32;
-        let list = self.free_uppers.pop().unwrap_or(fresh);
-        self.uppers.grow(list as usize + 1);
-        let upper = Upper { node, level, list };
-        let rehash = |upper: &Upper| hash(upper.level, upper.node);
-        self.by_node.insert_unique(hash(level, node), upper, rehash);
-        list
     }
 
     /// Counts in-links anew for a level-0 list that is about to become `links`.
     fn count(&mut self, node: u32, links: &[u32]) {
         let highest = links.iter().copied().max().unwrap_or(0).max(node);
         grow(&mut self.in_degrees, highest as usize + 1, 0);
-        let list = self.level0.row(node as usize);
-        for &old in &list[1..=list[0] as usize] {
+        for &old in list::links(self.level0.row(node as usize)) {
             let degree = &mut self.in_degrees[old as usize];
             if *degree != u16::MAX {
                 *degree = degree.saturating_sub(1);
@@ -177,13 +167,8 @@ impl Graph {
     /// Clears every list of a node of this level, before its number is used again.
     pub(super) fn clear(&mut self, node: u32, level: u8) {
         self.set(0, node, &[]);
-        for level in 1..=level {
-            let same = |upper: &Upper| upper.node == node && upper.level == level;
-            if let Ok(found) = self.by_node.find_entry(hash(level, node), same) {
-                let (upper, _) = found.remove();
-                self.free_uppers.push(upper.list);
-            }
-        }
+        let uppers = self.uppers.iter_mut().take(usize::from(level));
+        uppers.for_each(|upper| upper.remove(node));
         // No list holds the node any more; a count that stuck starts again from there.
         self.in_degrees[node as usize] = 0;
     }
@@ -214,22 +199,7 @@ impl Graph {
 
     /// Allocated bytes.
     pub(super) fn memory(&self) -> usize {
-        self.level0.memory()
-            + self.uppers.memory()
-            + self.by_node.allocation_size()
-            + bytes_of_vec(&self.free_uppers)
-            + bytes_of_vec(&self.in_degrees)
+        let uppers: usize = self.uppers.iter().map(Upper::memory).sum();
+        self.level0.memory() + uppers + bytes_of_vec(&self.uppers) + bytes_of_vec(&self.in_degrees)
     }
-}
-
-fn write(list: &mut [u32], links: &[u32]) {
-    list[0] = links.len() as u32;
-    list[1..=links.len()].copy_from_slice(links);
-}
-
-fn hash(level: u8, node: u32) -> u64 {
-    // A multiplication spreads numbers over the high bits, which the table also looks at.
-    let key = u64::from(node) << 8 | u64::from(level);
-    let product = key.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    product ^ product >> 32
 }

@@ -1,7 +1,7 @@
 //! The HNSW index: a graph over 8-bit codes, one node per distinct code.
 //!
 //! Three parts that know nothing of each other: `nodes` (codes and the rows that share them),
-//! `graph` (links only) and the rows' stored form. `search` walks, `insert` links a batch by
+//! `graph` (links only, of `list`s and the `upper` levels) and the rows' stored form. `search` walks, `insert` links a batch by
 //! the rule in `select`,
 //! `bulk` links everything, `repair` keeps all of it reachable and free of the dead. Tables with
 //! few distinct vectors have no graph and are scanned.
@@ -10,11 +10,13 @@ mod bulk;
 mod check;
 mod graph;
 mod insert;
+mod list;
 mod nodes;
 mod query;
 mod repair;
 mod search;
 mod select;
+mod upper;
 mod write;
 
 use std::sync::atomic::{AtomicU64, Ordering};

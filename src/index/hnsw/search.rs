@@ -180,7 +180,7 @@ impl Walk {
                 return false;
             }
             if let Some(step) = self.pool.get(next) {
-                prefetch(graph.links(level, step.rank.node()));
+                graph.prefetch(level, step.rank.node());
             }
         }
         true
