@@ -10,6 +10,7 @@ mod exact;
 mod flat;
 mod hnsw;
 mod numbers;
+mod row_ids;
 mod rows;
 mod scan;
 mod stored;

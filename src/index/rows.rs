@@ -1,6 +1,7 @@
 //! What a table's slots hold: the row's id and the node its code belongs to.
 
 use super::arena::{bytes_of_vec, grow};
+use super::row_ids::RowIds;
 use crate::ids::{RowId, Slot};
 
 /// Marks a slot without a row.
@@ -9,7 +10,7 @@ const VACANT: u32 = u32::MAX;
 /// Rows by slot.
 #[derive(Default)]
 pub(super) struct Rows {
-    ids: Vec<RowId>,
+    ids: RowIds,
     nodes: Vec<u32>,
     occupied: usize,
     /// Rows with this id and beyond are hidden.
@@ -28,7 +29,7 @@ impl Rows {
     }
 
     pub(super) fn reserve(&mut self, rows: usize) {
-        self.ids.reserve_exact(rows);
+        self.ids.reserve(rows);
         self.nodes.reserve_exact(rows);
     }
 
@@ -36,9 +37,8 @@ impl Rows {
     pub(super) fn put(&mut self, slot: Slot, id: RowId, node: u32) {
         debug_assert!(self.id(slot).is_none(), "slot {} is taken", slot.index());
         let index = slot.index();
-        grow(&mut self.ids, index + 1, RowId::default());
+        self.ids.put(index, id, taken(&self.nodes));
         grow(&mut self.nodes, index + 1, VACANT);
-        self.ids[index] = id;
         self.nodes[index] = node;
         self.occupied += 1;
     }
@@ -52,7 +52,7 @@ impl Rows {
     }
 
     pub(super) fn id(&self, slot: Slot) -> Option<RowId> {
-        self.node(slot).map(|_| self.ids[slot.index()])
+        self.node(slot).map(|_| self.ids.get(slot.index()))
     }
 
     /// The id of a row that is not hidden.
@@ -74,9 +74,7 @@ impl Rows {
 
     /// Occupied slots.
     pub(super) fn occupied(&self) -> impl Iterator<Item = Slot> + '_ {
-        let slots = self.nodes.iter().enumerate();
-        let occupied = slots.filter(|&(_, &node)| node != VACANT);
-        occupied.map(|(index, _)| Slot::new(index))
+        taken(&self.nodes).map(Slot::new)
     }
 
     /// Shows every row, whatever its id.
@@ -89,6 +87,13 @@ impl Rows {
 
     /// Allocated bytes.
     pub(super) fn memory(&self) -> usize {
-        bytes_of_vec(&self.ids) + bytes_of_vec(&self.nodes)
+        self.ids.memory() + bytes_of_vec(&self.nodes)
     }
+}
+
+/// Places that are not vacant.
+fn taken(nodes: &[u32]) -> impl Iterator<Item = usize> + '_ {
+    let places = nodes.iter().enumerate();
+    let taken = places.filter(|&(_, &node)| node != VACANT);
+    taken.map(|(place, _)| place)
 }
