@@ -65,7 +65,7 @@ impl Hnsw {
         }
         for (node, &degree) in degrees.iter().enumerate() {
             let counted = graph.in_degree(node as u32);
-            if u32::from(counted) != degree && counted != u16::MAX {
+            if u32::from(counted) != degree && counted != u8::MAX {
                 wrong.push(format!(
                     "{degree} lists hold node {node}, where {counted} are counted"
                 ));

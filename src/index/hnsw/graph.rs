@@ -39,8 +39,9 @@ pub(super) struct Graph {
     level0: Arena<u32>,
     /// The levels from 1 on.
     uppers: Vec<Upper>,
-    /// How many level-0 lists hold a node. Sticks at its maximum, since only 0 and 1 matter.
-    in_degrees: Vec<u16>,
+    /// How many level-0 lists hold a node. Sticks at its maximum, since only 0 and 1 matter;
+    /// a node that stuck and still lost its last link is found when reachability is proved.
+    in_degrees: Vec<u8>,
     entry: Option<EntryPoint>,
 }
 
@@ -62,6 +63,13 @@ impl Graph {
         self.in_degrees.reserve_exact(nodes);
     }
 
+    /// Makes room for this many nodes of a level above 0, where there are none yet.
+    pub(super) fn reserve_level(&mut self, level: u8, nodes: usize) {
+        if level > 0 {
+            self.upper_mut(level).reserve(nodes);
+        }
+    }
+
     /// Says where walks begin.
     pub(super) fn begin_at(&mut self, entry: Option<EntryPoint>) {
         self.entry = entry;
@@ -69,9 +77,7 @@ impl Graph {
 
     /// Gives the nodes `ids` their first lists on a level; `lists` name them by their places.
     pub(super) fn fill(&mut self, level: u8, ids: &[u32], lists: Lists) {
-        if level > 0 {
-            self.upper_mut(level).reserve(ids.len());
-        }
+        self.reserve_level(level, ids.len());
         let mut nodes = ids.iter();
         let mut links: Vec<u32> = Vec::new();
         lists.for_each(|list| {
@@ -124,7 +130,7 @@ impl Graph {
         &mut self.uppers[usize::from(level) - 1]
     }
 
-    pub(super) fn in_degree(&self, node: u32) -> u16 {
+    pub(super) fn in_degree(&self, node: u32) -> u8 {
         self.in_degrees.get(node as usize).copied().unwrap_or(0)
     }
 
@@ -154,7 +160,7 @@ impl Graph {
         grow(&mut self.in_degrees, highest as usize + 1, 0);
         for &old in list::links(self.level0.row(node as usize)) {
             let degree = &mut self.in_degrees[old as usize];
-            if *degree != u16::MAX {
+            if *degree != u8::MAX {
                 *degree = degree.saturating_sub(1);
             }
         }
