@@ -7,6 +7,8 @@
 //! few distinct vectors have no graph and are scanned.
 
 mod bulk;
+#[cfg(test)]
+mod bytes;
 mod check;
 mod graph;
 mod insert;
