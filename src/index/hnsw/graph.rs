@@ -33,7 +33,7 @@ pub(crate) struct Edits {
 }
 
 /// Lists of fixed capacity: all on level 0 by node, the few above it by a number of their own.
-pub(super) struct Graph {
+pub(crate) struct Graph {
     m: usize,
     m0: usize,
     level0: Arena<u32>,

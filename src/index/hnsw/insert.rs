@@ -251,19 +251,36 @@ fn merge(
         .collect();
     links.extend(fresh);
     let mut dropped = Vec::new();
-    if links.len() > graph.capacity(level) {
-        let live = links.iter().filter(|&&link| !space.is_dead(link));
-        let mut pool: Vec<Near> = live.map(|&link| space.near(node, link)).collect();
+    let capacity = graph.capacity(level);
+    if links.len() > capacity {
+        let nears = links.iter().map(|&link| space.near(node, link));
+        let mut pool: Vec<Near> = nears.collect();
         pool.sort_unstable_by(Near::order);
-        links = shrink(space, node, &pool, graph.capacity(level));
-        let gone = pool.iter().map(|near| near.node);
-        dropped = gone.filter(|link| !links.contains(link)).collect();
+        drop_dead(space, &mut pool, capacity);
+        let kept = shrink(space, node, &pool, capacity);
+        dropped = links
+            .into_iter()
+            .filter(|link| !kept.contains(link))
+            .collect();
+        links = kept;
     }
     Merged {
         level,
         node,
         links,
         dropped,
+    }
+}
+
+/// Takes dead nodes out until `capacity` are left, the farthest first and no more than must: they
+/// lead walks on until a sweep puts their heirs in their place.
+fn drop_dead(space: &Space<'_>, pool: &mut Vec<Near>, capacity: usize) {
+    let mut excess = pool.len().saturating_sub(capacity);
+    for place in (0..pool.len()).rev() {
+        if excess > 0 && space.is_dead(pool[place].node) {
+            pool.remove(place);
+            excess -= 1;
+        }
     }
 }
 

@@ -176,6 +176,7 @@ impl Hnsw {
         self.rows.take(slot);
         if self.graph.is_none() && self.nodes.is(node, nodes::DEAD) {
             // No link leads to it.
+            self.nodes.doom(&[node]);
             self.nodes.release(&[node]);
         }
         self.version += 1;

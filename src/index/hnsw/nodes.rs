@@ -27,7 +27,7 @@ const SHARED: u32 = 1 << 31;
 /// Codes, their rows and their states, by node.
 pub(super) struct Nodes {
     pub(super) codes: Codes,
-    /// Finds the live node of a code.
+    /// Finds the node of a code: the live one, or a dead one that may live again.
     twins: Twins,
     /// The slot of the only row, or `SHARED` and a place, or `NONE`.
     members: Vec<u32>,
@@ -124,7 +124,8 @@ impl Nodes {
         (0..self.len() as u32).filter(|&node| self.is(node, DEAD) && !self.is_free(node))
     }
 
-    /// The live node of a code.
+    /// The node of a code: the live one, or one whose rows are gone and that a new row brings back
+    /// to life, links and all.
     pub(super) fn find(&self, point: Point<'_>) -> Option<u32> {
         self.twins.find(&self.codes, point)
     }
@@ -169,6 +170,10 @@ impl Nodes {
         let member = self.members[node as usize];
         if member == NONE {
             self.members[node as usize] = slot.raw();
+            if self.is(node, DEAD) {
+                self.states[node as usize] &= !DEAD;
+                self.dead -= 1;
+            }
             self.see(node, rows);
         } else if member & SHARED != 0 {
             self.shared[(member & !SHARED) as usize].push(slot.raw());
@@ -192,7 +197,6 @@ impl Nodes {
         let member = self.members[node as usize];
         if member & SHARED == 0 {
             self.members[node as usize] = NONE;
-            self.twins.remove(&self.codes, node);
             self.states[node as usize] |= DEAD;
             self.dead += 1;
             return;
@@ -241,7 +245,15 @@ impl Nodes {
         }
     }
 
-    /// Lets the numbers of dead nodes, which no link leads to any more, be used again.
+    /// No new row brings these dead nodes back to life: from now on links to them are taken out.
+    pub(super) fn doom(&mut self, nodes: &[u32]) {
+        for &node in nodes {
+            debug_assert!(self.is(node, DEAD));
+            self.twins.remove(&self.codes, node);
+        }
+    }
+
+    /// Lets the numbers of doomed nodes, which no link leads to any more, be used again.
     pub(super) fn release(&mut self, nodes: &[u32]) {
         for &node in nodes {
             debug_assert!(self.is(node, DEAD) && !self.is_free(node));
@@ -297,7 +309,7 @@ impl Nodes {
     /// What does not hold, a sentence each.
     pub(super) fn check(&self, rows: &Rows) -> Vec<String> {
         let mut wrong = Vec::new();
-        let mut attached = 0;
+        let (mut attached, mut found) = (0, 0);
         for node in 0..self.len() as u32 {
             let slots = self.slots(node);
             attached += slots.len();
@@ -320,14 +332,16 @@ impl Nodes {
             {
                 wrong.push(format!("node {node} lists a row of another node"));
             }
-            if !slots.is_empty() && self.find(self.point(node)) != Some(node) {
+            if !self.is_free(node) && self.find(self.point(node)) == Some(node) {
+                found += 1;
+            } else if !slots.is_empty() {
                 wrong.push(format!("node {node} is not the node of its code"));
             }
         }
         let counts = [
             ("rows attached to nodes", attached, rows.len()),
             ("occupied slots", rows.occupied().count(), rows.len()),
-            ("codes with a node", self.twins.len(), self.live()),
+            ("codes with a node", self.twins.len(), found),
             ("dead nodes", self.dead_nodes().count(), self.dead),
             ("codes", self.codes.len(), self.len()),
         ];

@@ -127,12 +127,17 @@ pub(super) fn reconnect(parts: &Parts<'_>, graph: &Graph) -> Edits {
     Edits { lists, entry: None }
 }
 
-/// New lists for those of `nodes` that link to dead ones.
-pub(super) fn consolidate(parts: &Parts<'_>, graph: &Graph, nodes: &[u32]) -> Edits {
+/// New lists for those of `nodes` that link to doomed ones, given in ascending order.
+pub(super) fn consolidate(
+    parts: &Parts<'_>,
+    graph: &Graph,
+    nodes: &[u32],
+    doomed: &[u32],
+) -> Edits {
     let edits = map(nodes, |&node| {
         let levels = 0..=parts.nodes.level(node);
         levels
-            .filter_map(|level| refill(parts, graph, level, node))
+            .filter_map(|level| refill(parts, graph, level, node, doomed))
             .collect::<Vec<ListEdit>>()
     });
     Edits {
@@ -141,15 +146,23 @@ pub(super) fn consolidate(parts: &Parts<'_>, graph: &Graph, nodes: &[u32]) -> Ed
     }
 }
 
-/// A list with its dead links replaced: it keeps its survivors and is filled to its old length
-/// with what the dead led to. Choosing all of it anew would cost recall.
-fn refill(parts: &Parts<'_>, graph: &Graph, level: u8, node: u32) -> Option<ListEdit> {
+/// A list with its doomed links replaced: it keeps its survivors, among them the dead that may live
+/// again, and is filled to its old length with what the dead led to. Choosing all of it anew would
+/// cost recall.
+fn refill(
+    parts: &Parts<'_>,
+    graph: &Graph,
+    level: u8,
+    node: u32,
+    doomed: &[u32],
+) -> Option<ListEdit> {
     let old = graph.links(level, node);
-    if !old.iter().any(|&link| parts.nodes.is(link, DEAD)) {
+    let is_doomed = |link: &u32| parts.nodes.is(*link, DEAD) && doomed.binary_search(link).is_ok();
+    if !old.iter().any(is_doomed) {
         return None;
     }
     let space = Space::of(parts.nodes);
-    let survivors = old.iter().filter(|&&link| !parts.nodes.is(link, DEAD));
+    let survivors = old.iter().filter(|&link| !is_doomed(link));
     let survivors: Vec<Near> = survivors.map(|&link| space.near(node, link)).collect();
     let mut heirs: Vec<Near> = heirs(parts, graph, level, node)
         .into_iter()

@@ -13,7 +13,7 @@ use crate::ids::{RowId, Slot};
 use crate::limits;
 
 /// A sweep begins when more than one node in `DEAD_SHARE` is dead, and more than `DEAD_MIN` are.
-const DEAD_SHARE: f64 = 0.15;
+const DEAD_SHARE: f64 = 0.1;
 const DEAD_MIN: usize = 64;
 
 /// Reachability is proved again after this much growth: a 64th, and no less than this. A proof
@@ -39,6 +39,8 @@ pub(crate) enum HnswPatch {
     },
     /// The end of a sweep: the numbers of the doomed are released.
     Release(Edits),
+    /// A graph of the live nodes alone: the numbers of all dead ones are released.
+    Anew(Box<Graph>),
     /// Links that make every node reachable.
     Reconnect(Edits),
     /// The table has become so small that a scan is faster.
@@ -207,6 +209,7 @@ impl Hnsw {
             } => {
                 self.edit(edits);
                 if let Some(doomed) = doomed {
+                    self.nodes.doom(&doomed);
                     self.sweep = Some(Sweep { next, doomed });
                 } else if let Some(sweep) = &mut self.sweep {
                     sweep.next = next;
@@ -220,7 +223,8 @@ impl Hnsw {
                 self.edit(edits);
                 self.unproved = 0;
             }
-            HnswPatch::DropGraph => self.drop_graph(),
+            HnswPatch::Anew(graph) => self.replace_graph(Some(*graph)),
+            HnswPatch::DropGraph => self.replace_graph(None),
         }
     }
 
@@ -232,12 +236,15 @@ impl Hnsw {
         for (nth, &level) in insertion.levels.iter().enumerate() {
             self.nodes.create(insertion.codes.point(nth as u32), level);
         }
+        let dead = self.nodes.dead();
         for row in insertion.rows {
             self.rows.put(row.slot, row.id, row.node);
             self.nodes.attach(row.node, row.slot, &self.rows);
             self.stored.put(row.slot, &row.record);
         }
-        self.unproved = self.unproved.saturating_add(insertion.levels.len());
+        // Links to a dead node go first where lists are full: one that lives again may have few.
+        let entered = insertion.levels.len() + (dead - self.nodes.dead());
+        self.unproved = self.unproved.saturating_add(entered);
         self.edit(insertion.edits);
         self.version += 1;
     }
@@ -265,10 +272,12 @@ impl Hnsw {
         self.unproved = usize::MAX;
     }
 
-    fn drop_graph(&mut self) {
-        self.graph = None;
+    /// Puts a graph that leads to no dead node in place, or none.
+    fn replace_graph(&mut self, graph: Option<Graph>) {
+        self.graph = graph;
         self.sweep = None;
         let dead: Vec<u32> = self.nodes.dead_nodes().collect();
+        self.nodes.doom(&dead);
         self.nodes.release(&dead);
         self.epoch += 1;
         self.unproved = 0;
@@ -279,6 +288,11 @@ impl Hnsw {
         let (live, dead) = (self.nodes.live(), self.nodes.dead());
         if live < limits::GRAPH_MIN / 2 {
             return Some(HnswPatch::DropGraph);
+        }
+        if dead > live
+            && let Ok(graph) = bulk::build(&self.parts(), &|_, _| true)
+        {
+            return Some(HnswPatch::Anew(Box::new(graph)));
         }
         if let Some(sweep) = &self.sweep {
             return Some(self.sweep_on(graph, sweep, budget));
@@ -317,14 +331,17 @@ impl Hnsw {
         })
     }
 
-    /// Takes dead links out of the next lists. The doomed keep theirs, which lead walks on until
-    /// the sweep ends; nodes that died since it began do not.
+    /// Takes links to the doomed out of the next lists. The doomed keep theirs, which lead walks on
+    /// until the sweep ends.
     fn slice(&self, graph: &Graph, first: u32, doomed: &[u32], budget: usize) -> (u32, Edits) {
         let end = (first as usize)
             .saturating_add(budget.max(1))
             .min(self.nodes.len()) as u32;
         let stays = |node: &u32| !self.nodes.is_free(*node) && doomed.binary_search(node).is_err();
         let nodes: Vec<u32> = (first..end).filter(stays).collect();
-        (end, repair::consolidate(&self.parts(), graph, &nodes))
+        (
+            end,
+            repair::consolidate(&self.parts(), graph, &nodes, doomed),
+        )
     }
 }

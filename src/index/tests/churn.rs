@@ -49,6 +49,38 @@ fn half_removed_and_inserted_again() {
 }
 
 #[test]
+fn rows_written_again_find_their_nodes() {
+    let (base, queries) = glove();
+    let mut bench = Bench::load(spec(100, Codec::Int8Quantized, Distance::Cosine), &base);
+    let (memory, recall) = (bench.index.memory(), bench.recall(&queries, 16));
+    for slot in 0..200 {
+        bench.remove(slot);
+    }
+    assert_eq!(bench.index.dead(), 200);
+    bench.insert(&base[..200]);
+    assert_eq!(bench.index.dead(), 0);
+    assert_eq!(bench.index.memory().codes, memory.codes);
+    assert_eq!(bench.recall(&queries, 16), recall);
+    bench.assert_sound();
+}
+
+#[test]
+fn a_table_that_is_mostly_dead_is_linked_anew() {
+    let (base, queries) = glove();
+    let mut bench = Bench::load(spec(100, Codec::Int8Quantized, Distance::Euclidean), &base);
+    for slot in (0..base.len()).filter(|slot| slot % 20 > 7) {
+        bench.remove(slot);
+    }
+    let dead = bench.index.dead();
+    assert!(dead > base.len() / 2);
+    bench.maintain(1);
+    assert_eq!(bench.index.dead(), 0);
+    bench.assert_sound();
+    let recall = bench.recall(&queries, 64);
+    assert!(recall >= 0.97, "{recall}");
+}
+
+#[test]
 fn five_turnovers_cost_nothing() {
     let (base, queries) = glove();
     let (first, second) = base.split_at(3_000);

@@ -171,5 +171,5 @@ fn five_turnovers_in_random_order_recall_as_a_fresh_build_does() {
     let bytes = |m: IndexMemory| (m.codes + m.links + m.other) as f64;
     let growth = bytes(bench.index.memory()) / bytes(memory);
     println!("memory grew {growth:.3} times");
-    assert!(growth <= 1.35, "memory grew {growth} times");
+    assert!(growth <= 1.10, "memory grew {growth} times");
 }
