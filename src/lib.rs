@@ -104,9 +104,9 @@ pub mod testing;
 pub mod storage {
     pub use crate::error::StoreError;
     pub use crate::inner_storage::{
-        Backend, Capabilities, Catalog, Change, Durability, MemoryBackend, RecordVisitor,
-        RedbBackend, RedbOptions, RowVisitor, Salvage, SalvageCount, Snapshot, StoredTable,
-        TableKey,
+        Backend, Capabilities, Catalog, Change, Durability, LinksVisitor, MemoryBackend,
+        RecordVisitor, RedbBackend, RedbOptions, RowVisitor, Salvage, SalvageCount, Snapshot,
+        StoredTable, TableKey,
     };
     pub use crate::row::{Metadata, Record, RecordView, RowKey, VectorRow, Want};
     pub use crate::schema::{

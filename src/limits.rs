@@ -52,6 +52,10 @@ pub const GRAPH_MIN: usize = 2_000;
 /// walk at open does not read cached answers.
 pub const INLINE_METADATA_LEN_MAX: usize = 512;
 
+/// Longest group of a log of links, in bytes. A group is one value of the file and is read and
+/// written as one; redb gives a value the next power of two, so a group this long takes twice it.
+pub const LINKS_GROUP_LEN_MAX: usize = 1 << 20;
+
 /// Row ids stay below this: never reached by counting, and far from where adding would overflow.
 pub const ROW_ID_END: u64 = 1 << 62;
 

@@ -94,6 +94,19 @@ pub(super) fn row(
     Ok(json)
 }
 
+/// Checks the length of a group of links.
+pub(super) fn links(group: &[u8]) -> Result<(), StoreError> {
+    if group.len() > limits::LINKS_GROUP_LEN_MAX {
+        return Err(StoreError::Limit {
+            what: "length of a group of links",
+            value: group.len().to_string(),
+            limit: format!("0 to {} bytes", limits::LINKS_GROUP_LEN_MAX),
+            remedy: "split the group",
+        });
+    }
+    Ok(())
+}
+
 /// Checks the length of a row key.
 pub(super) fn key(key: &[u8]) -> Result<(), StoreError> {
     if key.is_empty() || key.len() > limits::KEY_LEN_MAX {

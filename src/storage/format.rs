@@ -11,6 +11,7 @@
 //! schemas         table name     v | SchemaRecord, bincode | sum
 //! rows/<id>       row key        v | header | params | vector | metadata | sum
 //! payloads/<id>   row id u64     v | metadata | sum
+//! links/<id>      group u64      v | bytes | sum
 //!
 //! row value: little endian throughout, p parameters, v vector bytes, m inline metadata bytes
 //! 0         1               38          38+4p     38+4p+v   38+4p+v+m      +8
@@ -27,6 +28,9 @@
 //! so a value that turns up under another key, table or kind does not pass. Metadata is a JSON
 //! object with sorted keys, nothing at all when empty; beyond `INLINE_METADATA_LEN_MAX` bytes it
 //! stands in `payloads` (flag `METADATA_APART`), and `metadata len` says how long it is there.
+//!
+//! `links/<id>` is there once its table has a hint for its index. Groups are numbered from 0 in the
+//! order they were added; their bytes are the index's own, at most `LINKS_GROUP_LEN_MAX` of them.
 //!
 //! bincode stays behind this file: fixed integers, an explicit limit, all input consumed.
 
@@ -81,6 +85,10 @@ pub(super) fn payloads_table(table: TableId) -> String {
     format!("payloads/{table}")
 }
 
+pub(super) fn links_table(table: TableId) -> String {
+    format!("links/{table}")
+}
+
 pub(super) fn row_ids_entry(table: TableId) -> String {
     format!("row_ids/{table}")
 }
@@ -92,6 +100,7 @@ enum Kind {
     Schema = 2,
     Row = 3,
     Payload = 4,
+    Links = 5,
 }
 
 fn seed(kind: Kind, table: TableId, key: &[u8]) -> u64 {
@@ -337,12 +346,14 @@ pub(super) fn decode_payload(
 }
 
 mod codes;
+mod links;
 mod meta;
 mod schema;
 #[cfg(test)]
 pub(super) mod tests;
 
 use self::codes::{codec_code, codec_of};
+pub(super) use self::links::{decode_links, encode_links};
 pub(super) use self::meta::{
     decode_format, decode_next_row_id, decode_next_table_id, decode_store_id, encode_format,
     encode_next_row_id, encode_next_table_id, encode_store_id,

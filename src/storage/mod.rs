@@ -29,6 +29,12 @@ pub type RowVisitor<'a> = dyn FnMut(&[u8], &VectorRow) -> Result<(), StoreError>
 pub type RecordVisitor<'a> =
     dyn FnMut(Result<RecordView<'_>, StoreError>) -> Result<ControlFlow<()>, StoreError> + 'a;
 
+/// Callback of [`Backend::scan_links`]: a group's bytes, or what is wrong with it.
+///
+/// Returning an error ends the scan with it; `Break` ends the scan.
+pub type LinksVisitor<'a> =
+    dyn FnMut(Result<&[u8], String>) -> Result<ControlFlow<()>, StoreError> + 'a;
+
 /// When a write is acknowledged, and what a crash can take back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -88,6 +94,20 @@ pub enum Change {
         /// First id that is still free.
         next: TableId,
     },
+    /// Adds a group to the table's log of links: hints that an open may use and never trusts.
+    AppendLinks {
+        /// The table.
+        table: TableKey,
+        /// The group, at most [`LINKS_GROUP_LEN_MAX`](crate::limits::LINKS_GROUP_LEN_MAX) bytes.
+        group: Vec<u8>,
+    },
+    /// Puts these groups in the place of the whole log of links.
+    ReplaceLinks {
+        /// The table.
+        table: TableKey,
+        /// The groups, each as long as one that is added.
+        groups: Vec<Vec<u8>>,
+    },
 }
 
 /// A stored table as [`Backend::list_tables`] shows it.
@@ -140,15 +160,19 @@ pub struct Capabilities {
     pub atomic: bool,
     /// Nothing can be written.
     pub read_only: bool,
+    /// The backend keeps logs of links: [`Backend::scan_links`] shows what
+    /// [`Change::AppendLinks`] added. Elsewhere they are accepted and forgotten.
+    pub links: bool,
 }
 
 impl Capabilities {
-    /// Atomic commits of any size.
+    /// Atomic commits of any size, and logs of links.
     #[must_use]
     pub const fn atomic() -> Self {
         Self {
             atomic: true,
             read_only: false,
+            links: true,
         }
     }
 }
@@ -244,7 +268,8 @@ pub trait Backend: Send + Sync {
     /// `durability` says.
     ///
     /// Default: one row written or removed, or one table with default options created; id
-    /// promises are accepted and forgotten; anything else is [`StoreError::Unsupported`].
+    /// promises and links are accepted and forgotten; anything else is
+    /// [`StoreError::Unsupported`].
     ///
     /// # Errors
     ///
@@ -260,12 +285,18 @@ pub trait Backend: Send + Sync {
         let mut stored = changes.iter().filter(|change| {
             !matches!(
                 change,
-                Change::ReserveRowIds { .. } | Change::ReserveTableIds { .. }
+                Change::ReserveRowIds { .. }
+                    | Change::ReserveTableIds { .. }
+                    | Change::AppendLinks { .. }
+                    | Change::ReplaceLinks { .. }
             )
         });
-        let (Some(change), None) = (stored.next(), stored.next()) else {
-            return unsupported("an atomic batch on a backend of six methods");
+        let Some(change) = stored.next() else {
+            return Ok(());
         };
+        if stored.next().is_some() {
+            return unsupported("an atomic batch on a backend of six methods");
+        }
         match change {
             Change::Put { table, row, .. } => self.put_row(&table.name, &row.key, row),
             Change::Delete { table, key } => self.delete_row(&table.name, key).map(|_| ()),
@@ -327,6 +358,23 @@ pub trait Backend: Send + Sync {
             }
             Ok(())
         })
+    }
+
+    /// Shows the groups of a table's log of links in the order they were added. A damaged one is
+    /// shown as what is wrong with it, and the scan goes on.
+    ///
+    /// Default: no group.
+    ///
+    /// # Errors
+    ///
+    /// A failure to read, or the error of `visitor`.
+    fn scan_links(
+        &self,
+        table: &TableKey,
+        visitor: &mut LinksVisitor<'_>,
+    ) -> Result<(), StoreError> {
+        let _ = (table, visitor);
+        Ok(())
     }
 
     /// A view of the last commit that later commits do not change; `None` when the backend has

@@ -72,6 +72,16 @@ fn a_value_under_another_key_table_or_id_does_not_pass() {
         [decode(7, 42), decode(7, 43), decode(8, 42)],
         [true, false, false]
     );
+    encode_links(TableId::new(7), 42, b"group", &mut payload);
+    let decode = |table, number| {
+        decode_links(TableId::new(table), number, &payload).is_ok_and(|group| group == b"group")
+    };
+    assert_eq!(
+        [decode(7, 42), decode(7, 43), decode(8, 42)],
+        [true, false, false]
+    );
+    // The same table and key, another kind.
+    assert!(decode_payload(TableId::new(7), RowId::new(42), 5, &payload).is_err());
     let schema = encode_schema(&record(3, "docs", Codec::F32, 5)).unwrap();
     assert!(decode_schema("docs", &schema).is_ok());
     assert!(decode_schema("other", &schema).is_err());
@@ -104,6 +114,7 @@ fn random_bytes_truncations_and_flips_are_refused_without_a_panic() {
         }
         assert!(decode_row(shape(*codec), b"key-1", &bytes).is_err());
         assert!(decode_payload(TableId::new(7), RowId::new(42), 3, &bytes).is_err());
+        assert!(decode_links(TableId::new(7), 42, &bytes).is_err());
         assert!(decode_schema("docs", &bytes).is_err());
         assert!(decode_next_table_id(&bytes).is_err());
         assert!(decode_next_row_id(TableId::new(7), &bytes).is_err());
@@ -222,6 +233,9 @@ fn goldens() -> Vec<(String, Vec<u8>)> {
             ));
         }
     }
+    let mut links = Vec::new();
+    encode_links(TableId::new(7), 42, b"opaque bytes", &mut links);
+    files.push(("links.bin".into(), links));
     files.push(("meta_format.bin".into(), encode_format(FORMAT)));
     files.push((
         "meta_next_table_id.bin".into(),

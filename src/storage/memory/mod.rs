@@ -15,8 +15,8 @@ use parking_lot::RwLock;
 
 use self::versions::{State, StoredRow, newest};
 use super::{
-    Backend, Capabilities, Catalog, Change, Durability, RecordVisitor, RowVisitor, Snapshot,
-    StoredTable, TableKey,
+    Backend, Capabilities, Catalog, Change, Durability, LinksVisitor, RecordVisitor, RowVisitor,
+    Snapshot, StoredTable, TableKey,
 };
 use crate::error::StoreError;
 use crate::ids::TableId;
@@ -281,6 +281,26 @@ impl Backend for MemoryBackend {
 
     fn scan(&self, table: &TableKey, visitor: &mut RecordVisitor<'_>) -> Result<(), StoreError> {
         self.view()?.scan(table, None, visitor)
+    }
+
+    fn scan_links(
+        &self,
+        table: &TableKey,
+        visitor: &mut LinksVisitor<'_>,
+    ) -> Result<(), StoreError> {
+        let state = self.state.read();
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        let links = state.table(table).map(|found| Arc::clone(&found.links));
+        // The visitor may write.
+        drop(state);
+        for group in links.unwrap_or_default().iter() {
+            if visitor(Ok(group))?.is_break() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn snapshot(&self) -> Result<Option<Arc<dyn Snapshot>>, StoreError> {

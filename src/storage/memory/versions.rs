@@ -30,6 +30,8 @@ pub(super) struct MemoryTable {
     pub(super) next_row_id: RowId,
     pub(super) live: u64,
     pub(super) rows: BTreeMap<RowKey, Vec<Version>>,
+    /// The log of links of the last commit: a scan holds on to the one it began with.
+    pub(super) links: Arc<Vec<Arc<[u8]>>>,
 }
 
 pub(super) struct Version {
@@ -101,6 +103,16 @@ impl State {
                     names.insert(table.name.to_string(), None);
                 }
                 Change::ReserveTableIds { .. } => {}
+                Change::AppendLinks { table, group } => {
+                    record(table)?;
+                    check::links(group)?;
+                }
+                Change::ReplaceLinks { table, groups } => {
+                    record(table)?;
+                    for group in groups {
+                        check::links(group)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -133,6 +145,7 @@ impl State {
                         next_row_id: RowId::new(1),
                         live: 0,
                         rows: BTreeMap::new(),
+                        links: Arc::default(),
                     });
             }
             Change::DropTable(table) => {
@@ -147,6 +160,17 @@ impl State {
                 }
             }
             Change::ReserveTableIds { next } => self.reserve_table_ids(next.get()),
+            Change::AppendLinks { table, group } => {
+                if let Some(table) = self.tables.get_mut(&table.id) {
+                    Arc::make_mut(&mut table.links).push(group.as_slice().into());
+                }
+            }
+            Change::ReplaceLinks { table, groups } => {
+                if let Some(table) = self.tables.get_mut(&table.id) {
+                    let groups = groups.iter().map(|group| group.as_slice().into());
+                    table.links = Arc::new(groups.collect());
+                }
+            }
         }
     }
 

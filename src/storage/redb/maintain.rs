@@ -35,6 +35,9 @@ pub(super) fn backup(snapshot: &RedbSnapshot, path: &Path) -> Result<(), StoreEr
         for record in snapshot.records()? {
             copy.table(tables::rows(&format::rows_table(record.id)))?;
             copy.table(tables::payloads(&format::payloads_table(record.id)))?;
+            if snapshot.links(record.id)?.is_some() {
+                copy.table(tables::links(&format::links_table(record.id)))?;
+            }
         }
         open::close(db, &health)
     })?;
@@ -96,11 +99,13 @@ pub(super) fn verify(snapshot: &RedbSnapshot) -> Result<Vec<String>, StoreError>
     let mut problems = Vec::new();
     let catalog = snapshot.catalog()?;
     let mut expected: BTreeSet<String> = [format::META, format::SCHEMAS].map(String::from).into();
+    let mut optional = HashSet::new();
     let mut ids = HashSet::new();
     for stored in &catalog.tables {
         let (id, name) = (stored.record.id, &stored.record.schema.name);
         expected.insert(format::rows_table(id));
         expected.insert(format::payloads_table(id));
+        optional.insert(format::links_table(id));
         if !ids.insert(id) {
             problems.push(format!("table {name} has the id {id} of another table"));
         }
@@ -111,6 +116,7 @@ pub(super) fn verify(snapshot: &RedbSnapshot) -> Result<Vec<String>, StoreError>
         }
         let table = snapshot.open_shape(RowShape::of(&stored.record), name)?;
         verify_rows(snapshot, &table, stored.next_row_id, &mut problems)?;
+        snapshot.verify_links(id, name, &mut problems)?;
     }
     let found: BTreeSet<String> = snapshot
         .txn
@@ -118,7 +124,8 @@ pub(super) fn verify(snapshot: &RedbSnapshot) -> Result<Vec<String>, StoreError>
         .map_err(|e| snapshot.fail(e))?
         .map(|table| table.name().to_owned())
         .collect();
-    for name in found.difference(&expected) {
+    let unknown = found.difference(&expected);
+    for name in unknown.filter(|name| !optional.contains(*name)) {
         problems.push(format!("the redb table {name} belongs to no table"));
     }
     for name in expected.difference(&found) {

@@ -1,6 +1,7 @@
 //! [`RedbBackend`]: the rows of a store in one redb file.
 
 mod error;
+mod links;
 mod maintain;
 mod open;
 mod options;
@@ -21,8 +22,8 @@ pub use self::options::RedbOptions;
 use self::read::RedbSnapshot;
 pub use self::salvage::{Salvage, SalvageCount};
 use super::{
-    Backend, Capabilities, Catalog, Change, Durability, RecordVisitor, RowVisitor, Snapshot,
-    TableKey,
+    Backend, Capabilities, Catalog, Change, Durability, LinksVisitor, RecordVisitor, RowVisitor,
+    Snapshot, TableKey,
 };
 use crate::error::StoreError;
 use crate::row::{Record, VectorRow, Want};
@@ -295,6 +296,14 @@ impl Backend for RedbBackend {
 
     fn scan(&self, table: &TableKey, visitor: &mut RecordVisitor<'_>) -> Result<(), StoreError> {
         self.read_view()?.scan(table, None, visitor)
+    }
+
+    fn scan_links(
+        &self,
+        table: &TableKey,
+        visitor: &mut LinksVisitor<'_>,
+    ) -> Result<(), StoreError> {
+        self.read_view()?.scan_links(table, visitor)
     }
 
     fn snapshot(&self) -> Result<Option<Arc<dyn Snapshot>>, StoreError> {

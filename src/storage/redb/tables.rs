@@ -17,6 +17,11 @@ pub(super) fn rows(name: &str) -> TableDefinition<'_, Bytes, Bytes> {
     TableDefinition::new(name)
 }
 
+/// `links/<id>`; its name comes from [`format::links_table`]. The only one that may be missing.
+pub(super) fn links(name: &str) -> TableDefinition<'_, u64, Bytes> {
+    TableDefinition::new(name)
+}
+
 /// `payloads/<id>`; its name comes from [`format::payloads_table`].
 pub(super) fn payloads(name: &str) -> TableDefinition<'_, u64, Bytes> {
     TableDefinition::new(name)

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::error::Health;
+use super::links::LinksLog;
 use super::tables::{self, Bytes, META, SCHEMAS};
 use crate::error::StoreError;
 use crate::ids::{RowId, TableId};
@@ -14,7 +15,7 @@ use crate::inner_storage::{Change, Durability, TableKey, check};
 use crate::row::VectorRow;
 use crate::schema::TableRecord;
 
-const OP: &str = "writing";
+pub(super) const OP: &str = "writing";
 
 /// Begins a write transaction: the only place that does. Two-phase commit, always: with redb's
 /// one-phase commit a single failed fsync has lost acknowledged rows after a reopen.
@@ -41,6 +42,7 @@ pub(super) fn apply(
     health: &Health,
 ) -> Result<(), StoreError> {
     let mut writer = Writer::new(txn, health)?;
+    let mut value = Vec::new();
     for change in changes {
         match change {
             Change::Put { table, id, row } => writer.put(table, *id, row)?,
@@ -52,6 +54,14 @@ pub(super) fn apply(
                 known.next = known.next.max(*next);
             }
             Change::ReserveTableIds { next } => writer.reserve_table_ids(*next)?,
+            Change::AppendLinks { table, group } => writer
+                .table(table)?
+                .links
+                .append(group, &mut value, health)?,
+            Change::ReplaceLinks { table, groups } => writer
+                .table(table)?
+                .links
+                .replace(groups, &mut value, health)?,
         }
     }
     writer.finish()
@@ -73,6 +83,7 @@ struct OpenTable<'t> {
     name: String,
     rows: Table<'t, Bytes, Bytes>,
     payloads: Table<'t, u64, Bytes>,
+    links: LinksLog<'t>,
     /// First row id not promised, as `meta` has it and as this commit leaves it.
     stored_next: RowId,
     next: RowId,
@@ -143,6 +154,7 @@ impl<'t> Writer<'t> {
                 .txn
                 .open_table(tables::payloads(&payloads))
                 .map_err(|e| self.fail(e))?,
+            links: LinksLog::new(self.txn, id),
             stored_next,
             next: stored_next,
             lost_track: false,
@@ -216,6 +228,7 @@ impl<'t> Writer<'t> {
         self.txn
             .delete_table(tables::payloads(&format::payloads_table(key.id)))
             .map_err(fail)?;
+        LinksLog::new(self.txn, key.id).remove(health)?;
         let entry = format::row_ids_entry(key.id);
         self.meta
             .remove(entry.as_str())

@@ -1,6 +1,6 @@
 //! Power cuts, failed syncs, full disks and flipped bits on a simulated disk.
 
-use super::{Contents, contents, create_table, put, record, row, table_key};
+use super::{State, append, create_table, put, record, row, state, table_key};
 use crate::encoding::Codec;
 use crate::error::StoreError;
 use crate::inner_storage::{Backend, Change, Durability, RedbBackend};
@@ -27,15 +27,17 @@ fn workload(commits: u64) -> Vec<Vec<Change>> {
                 })
                 .collect(),
             _ if i < 8 && i % 2 == 0 => {
-                vec![put(
-                    &other_key,
-                    i + 1,
-                    row(&key(i), Codec::F32, 8, i, i == 4),
-                )]
+                let row = row(&key(i), Codec::F32, 8, i, i == 4);
+                vec![put(&other_key, i + 1, row), append(&other_key, b"near")]
             }
+            6 => vec![Change::ReplaceLinks {
+                table: docs_key.clone(),
+                groups: (0..i as usize % 4).map(|n| vec![9; n * 3_000]).collect(),
+            }],
             _ => {
                 let row = row(&key(i), Codec::Int8Quantized, 16, i, i % 3 == 0);
-                vec![put(&docs_key, i * 10 + 1, row)]
+                let group = vec![i as u8; i as usize * 211];
+                vec![put(&docs_key, i * 10 + 1, row), append(&docs_key, &group)]
             }
         });
     }
@@ -43,23 +45,23 @@ fn workload(commits: u64) -> Vec<Vec<Change>> {
 }
 
 /// Runs `all` and notes after how many operations each commit was acknowledged, with the state.
-fn run(disk: &SimDisk, all: &[Vec<Change>]) -> Vec<(usize, Contents)> {
+fn run(disk: &SimDisk, all: &[Vec<Change>]) -> Vec<(usize, State)> {
     let backend = RedbBackend::create_sim(disk).unwrap();
-    let mut acks = vec![(disk.boundaries(), contents(&backend).unwrap())];
+    let mut acks = vec![(disk.boundaries(), state(&backend).unwrap())];
     for changes in all {
         backend.commit(changes, Durability::Immediate).unwrap();
-        acks.push((disk.boundaries(), contents(&backend).unwrap()));
+        acks.push((disk.boundaries(), state(&backend).unwrap()));
     }
     acks
 }
 
-fn assert_recovered(image: Vec<u8>, acks: &[(usize, Contents)], op: usize) {
+fn assert_recovered(image: Vec<u8>, acks: &[(usize, State)], op: usize) {
     let backend = RedbBackend::open_sim(&SimDisk::from_image(image)).unwrap();
-    let got = contents(&backend).unwrap();
+    let got = state(&backend).unwrap();
     let done = acks.iter().rposition(|(at, _)| *at <= op).unwrap();
     let next = acks.get(done + 1);
     assert!(
-        got == acks[done].1 || next.is_some_and(|(_, state)| got == *state),
+        got == acks[done].1 || next.is_some_and(|(_, then)| got == *then),
         "power cut at {op}: neither commit {done} nor the one in flight"
     );
     assert_eq!(
@@ -122,10 +124,10 @@ fn a_durable_commit_syncs_twice_and_a_volatile_one_never() {
     assert_eq!(disk.counts().syncs - before, 2);
     backend.flush().unwrap();
     assert_eq!(disk.counts().syncs - before, 2, "nothing left to flush");
-    let state = contents(&backend).unwrap();
+    let before = state(&backend).unwrap();
     let image = disk.image_all_unsynced_lost(disk.boundaries());
     let reopened = RedbBackend::open_sim(&SimDisk::from_image(image)).unwrap();
-    assert_eq!(contents(&reopened).unwrap(), state);
+    assert_eq!(state(&reopened).unwrap(), before);
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn a_failed_sync_has_an_unknown_outcome_and_ends_the_handle() {
                 for changes in &all[..12] {
                     backend.commit(changes, Durability::Immediate).unwrap();
                 }
-                let before = contents(&backend).unwrap();
+                let before = state(&backend).unwrap();
                 disk.fail(Fault::Sync(nth, model));
                 let failed = backend.commit(&all[12], Durability::Immediate);
                 assert!(
@@ -153,20 +155,20 @@ fn a_failed_sync_has_an_unknown_outcome_and_ends_the_handle() {
                 );
                 drop(backend);
                 let backend = RedbBackend::open_sim(&disk).unwrap();
-                let reopened = contents(&backend).unwrap();
+                let reopened = state(&backend).unwrap();
                 let mut expected = RedbBackend::create_sim(&SimDisk::new()).unwrap();
                 for changes in &all[..13] {
                     expected.commit(changes, Durability::Immediate).unwrap();
                 }
-                assert!(reopened == before || reopened == contents(&expected).unwrap());
+                assert!(reopened == before || reopened == state(&expected).unwrap());
                 for changes in &all[13..13 + later] {
                     backend.commit(changes, Durability::Immediate).unwrap();
                 }
-                let acknowledged = contents(&backend).unwrap();
+                let acknowledged = state(&backend).unwrap();
                 let image = disk.image_all_unsynced_lost(disk.boundaries());
                 expected = RedbBackend::open_sim(&SimDisk::from_image(image)).unwrap();
                 assert_eq!(
-                    contents(&expected).unwrap(),
+                    state(&expected).unwrap(),
                     acknowledged,
                     "{model:?} {nth} {later}"
                 );
@@ -178,7 +180,7 @@ fn a_failed_sync_has_an_unknown_outcome_and_ends_the_handle() {
 #[test]
 fn a_full_disk_is_named_and_nothing_acknowledged_is_lost() {
     let all = workload(20);
-    let states: Vec<Contents> = run(&SimDisk::new(), &all)
+    let states: Vec<State> = run(&SimDisk::new(), &all)
         .into_iter()
         .map(|(_, s)| s)
         .collect();
@@ -205,7 +207,7 @@ fn a_full_disk_is_named_and_nothing_acknowledged_is_lost() {
             disk.heal();
             let backend = RedbBackend::open_sim(&disk).unwrap();
             assert!(backend.verify().unwrap().is_empty());
-            let got = contents(&backend).unwrap();
+            let got = state(&backend).unwrap();
             assert!(got == states[done] || states.get(done + 1).is_some_and(|next| got == *next));
             let more = [create_table(&record(50, "more", Codec::F32, 4))];
             backend.commit(&more, Durability::Immediate).unwrap();
@@ -219,12 +221,11 @@ fn every_failing_read_is_an_error_and_never_a_partial_answer() {
     let disk = SimDisk::new();
     run(&disk, &workload(20));
     let image = disk.image();
-    let good =
-        contents(&RedbBackend::open_sim(&SimDisk::from_image(image.clone())).unwrap()).unwrap();
+    let good = state(&RedbBackend::open_sim(&SimDisk::from_image(image.clone())).unwrap()).unwrap();
     for nth in 1..200 {
         let disk = SimDisk::from_image(image.clone());
         disk.fail(Fault::Read(nth));
-        match RedbBackend::open_sim(&disk).and_then(|backend| contents(&backend)) {
+        match RedbBackend::open_sim(&disk).and_then(|backend| state(&backend)) {
             Ok(got) => assert_eq!(got, good),
             Err(error) => assert!(
                 matches!(
@@ -243,7 +244,7 @@ fn a_flipped_bit_gives_identical_rows_or_a_typed_error() {
     run(&disk, &workload(30));
     let closed = disk.image();
     let good =
-        contents(&RedbBackend::open_sim(&SimDisk::from_image(closed.clone())).unwrap()).unwrap();
+        state(&RedbBackend::open_sim(&SimDisk::from_image(closed.clone())).unwrap()).unwrap();
     let used = closed.iter().rposition(|byte| *byte != 0).unwrap() as u64;
     let (mut random, mut refused) = (Random::new(11), 0);
     for case in 0..500 {
@@ -252,7 +253,7 @@ fn a_flipped_bit_gives_identical_rows_or_a_typed_error() {
         disk.flip_bit(random.below(end) as usize, random.below(8) as u8);
         let before = disk.image();
         match RedbBackend::open_sim(&disk) {
-            Ok(backend) => assert_eq!(contents(&backend).unwrap(), good),
+            Ok(backend) => assert_eq!(state(&backend).unwrap(), good),
             Err(
                 error @ (StoreError::CorruptFile { .. }
                 | StoreError::NotAStore { .. }

@@ -15,7 +15,7 @@ use crate::inner_storage::{Backend, Durability, RedbBackend, Salvage};
 use crate::testing::Random;
 
 /// Changes a value behind the backend's back, with redb's own checksums in order.
-fn tamper(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+pub(super) fn tamper(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
     let db = redb::Database::open(path).unwrap();
     let txn = db.begin_write().unwrap();
     change(&txn);

@@ -5,14 +5,17 @@ mod crash;
 mod damage;
 mod files;
 mod golden;
+mod links;
 mod twin;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::{Backend, Change, TableKey};
 use crate::distance::Distance;
 use crate::encoding::Codec;
+use crate::error::StoreError;
 use crate::ids::{RowId, TableId};
 use crate::row::{Metadata, RowKey, VectorRow, Want};
 use crate::schema::{HnswParams, TableOptions, TableRecord, TableSchema};
@@ -77,14 +80,14 @@ pub(crate) fn put(table: &TableKey, id: u64, row: VectorRow) -> Change {
 /// Everything a backend holds.
 pub(crate) type Contents = BTreeMap<String, BTreeMap<RowKey, (Option<RowId>, VectorRow)>>;
 
-pub(crate) fn contents(backend: &dyn Backend) -> Result<Contents, crate::error::StoreError> {
+pub(crate) fn contents(backend: &dyn Backend) -> Result<Contents, StoreError> {
     let mut all = Contents::new();
     for stored in backend.list_tables()?.tables {
         let key = table_key(&stored.record);
         let mut keys = Vec::new();
         backend.scan(&key, &mut |view| {
             keys.push(view?.key.to_vec());
-            Ok(std::ops::ControlFlow::Continue(()))
+            Ok(ControlFlow::Continue(()))
         })?;
         let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let rows = backend.get_many(&key, &keys, Want::ALL)?;
@@ -96,6 +99,37 @@ pub(crate) fn contents(backend: &dyn Backend) -> Result<Contents, crate::error::
         all.insert(stored.record.schema.name, rows);
     }
     Ok(all)
+}
+
+pub(crate) fn append(table: &TableKey, group: &[u8]) -> Change {
+    Change::AppendLinks {
+        table: table.clone(),
+        group: group.to_vec(),
+    }
+}
+
+/// A log of links, with what is wrong with its damaged groups.
+pub(crate) type Log = Vec<Result<Vec<u8>, String>>;
+
+pub(crate) fn log(backend: &dyn Backend, table: &TableKey) -> Result<Log, StoreError> {
+    let mut groups = Log::new();
+    backend.scan_links(table, &mut |group| {
+        groups.push(group.map(<[u8]>::to_vec));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(groups)
+}
+
+/// Everything a backend holds, and the log of links of each table.
+pub(crate) type State = (Contents, BTreeMap<String, Log>);
+
+pub(crate) fn state(backend: &dyn Backend) -> Result<State, StoreError> {
+    let mut logs = BTreeMap::new();
+    for stored in backend.list_tables()?.tables {
+        let groups = log(backend, &table_key(&stored.record))?;
+        logs.insert(stored.record.schema.name, groups);
+    }
+    Ok((contents(backend)?, logs))
 }
 
 /// Backends are shared between threads.

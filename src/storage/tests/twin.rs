@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Shared, contents, create_table, put, record, row, table_key};
+use super::{Shared, append, create_table, put, record, row, state, table_key};
 use crate::encoding::Codec;
 use crate::error::StoreError;
 use crate::ids::{RowId, TableId};
@@ -35,7 +35,7 @@ fn both_backends_agree_after_every_random_commit_and_reopen() {
             if random.below(20) == 0 {
                 file.compact().unwrap();
             }
-            assert_eq!(contents(&file).unwrap(), contents(&memory).unwrap());
+            assert_eq!(state(&file).unwrap(), state(&memory).unwrap());
             assert_eq!(file.list_tables().unwrap(), memory.list_tables().unwrap());
         }
         assert_eq!(file.verify().unwrap(), Vec::<String>::new());
@@ -47,7 +47,7 @@ fn change(random: &mut Random, next_id: &mut u64) -> Change {
     let which = random.below(3) as usize;
     let table = record(which as u32 + 1, ["a", "b", "c"][which], codecs[which], 6);
     let key = format!("k{}", random.below(12)).into_bytes();
-    match random.below(12) {
+    match random.below(14) {
         0 => create_table(&table),
         1 if random.below(4) == 0 => Change::DropTable(table_key(&table)),
         2 | 3 => Change::Delete {
@@ -61,6 +61,11 @@ fn change(random: &mut Random, next_id: &mut u64) -> Change {
         5 if random.below(8) == 0 => {
             put(&table_key(&table), 1, row(&[], codecs[which], 6, 1, false))
         }
+        12 => append(&table_key(&table), &random.next_u64().to_le_bytes()),
+        13 if random.below(3) == 0 => Change::ReplaceLinks {
+            table: table_key(&table),
+            groups: (0..random.below(3)).map(|n| vec![n as u8; 40]).collect(),
+        },
         6 if random.below(4) == 0 => Change::ReserveTableIds {
             next: TableId::new(9),
         },
@@ -76,7 +81,7 @@ fn change(random: &mut Random, next_id: &mut u64) -> Change {
     }
 }
 
-fn both() -> [Shared; 2] {
+pub(super) fn both() -> [Shared; 2] {
     [
         Arc::new(MemoryBackend::new()),
         Arc::new(RedbBackend::create_sim(&SimDisk::new()).unwrap()),
