@@ -52,8 +52,9 @@ pub const GRAPH_MIN: usize = 2_000;
 /// walk at open does not read cached answers.
 pub const INLINE_METADATA_LEN_MAX: usize = 512;
 
-/// Longest group of a log of links, in bytes. A group is one value of the file and is read and
-/// written as one; redb gives a value the next power of two, so a group this long takes twice it.
+/// Longest group of a log of links, in bytes. A group is one value of the file, read and written
+/// as one. It takes the next power of two with its key and checksum, so a long group wastes least
+/// when it is a hundred bytes short of one.
 pub const LINKS_GROUP_LEN_MAX: usize = 1 << 20;
 
 /// Row ids stay below this: never reached by counting, and far from where adding would overflow.

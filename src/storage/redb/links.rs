@@ -133,7 +133,8 @@ impl<'t> LinksLog<'t> {
         Ok(())
     }
 
-    /// Removes the log. Its pages are freed without a look at its values.
+    /// Removes the log. Deleting its redb table frees the pages; taking out one group after the
+    /// other would rebuild them on the way.
     pub(super) fn remove(&mut self, health: &Health) -> Result<(), StoreError> {
         // An open table cannot be deleted.
         self.open = None;
