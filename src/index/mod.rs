@@ -23,6 +23,7 @@ mod twins;
 mod visited;
 
 use self::flat::{Flat, FlatPatch};
+pub(crate) use self::hnsw::Linked;
 use self::hnsw::{Hnsw, HnswPatch, HnswPlan};
 #[cfg(feature = "turbo")]
 use self::turbo::{Turbo, TurboPatch};
@@ -153,6 +154,36 @@ impl Index {
         progress: &(dyn Fn(usize, usize) -> bool + Sync),
     ) -> Result<(), IndexError> {
         dispatch!(self, build(progress))
+    }
+
+    /// As `build`, with the help of hints that an index of these rows once gave, whatever became
+    /// of them since.
+    pub(crate) fn build_from(
+        &mut self,
+        hints: &[Vec<u8>],
+        progress: &(dyn Fn(usize, usize) -> bool + Sync),
+    ) -> Result<Linked, IndexError> {
+        match self {
+            Self::Hnsw(hnsw) => hnsw.build_from(hints, progress),
+            _ => self.build(progress).map(|()| Linked::default()),
+        }
+    }
+
+    /// What would help to build this index again, a group of some ten thousand bytes each; none
+    /// where nothing would.
+    pub(crate) fn hints(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Hnsw(hnsw) => hnsw.hints(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What to add to earlier hints for these rows.
+    pub(crate) fn hints_of(&self, rows: &[(Slot, RowId)]) -> Vec<Vec<u8>> {
+        match self {
+            Self::Hnsw(hnsw) => hnsw.hints_of(rows),
+            _ => Vec::new(),
+        }
     }
 
     /// Finds a new row's neighbours ahead of time; `None` where there is nothing to plan.

@@ -13,7 +13,7 @@ use super::shared::{StoreCore, TableState};
 use crate::encoding::{EncodedVector, EncodedView};
 use crate::error::StoreError;
 use crate::ids::RowId;
-use crate::inner_index::{Index, IndexSpec};
+use crate::inner_index::{Index, IndexSpec, Linked};
 use crate::inner_storage::TableKey;
 use crate::limits;
 use crate::row::{RecordView, RowKey};
@@ -38,21 +38,34 @@ pub(crate) struct Walk {
     pub(crate) quarantined: BTreeMap<RowKey, String>,
     pub(crate) walk_seconds: f64,
     pub(crate) link_seconds: f64,
+    pub(crate) linked: Linked,
+}
+
+/// What is stored of a table beside its record and its rows.
+pub(crate) struct Stored {
+    pub(crate) next_row_id: RowId,
+    /// How many rows there should be, where that is known.
+    pub(crate) rows: Option<u64>,
+    /// Groups of its log of links.
+    pub(crate) hints: Vec<Vec<u8>>,
 }
 
 /// Walks the rows of one table once, straight into a new index, and links them.
 ///
-/// The index depends on what is stored alone, in whatever order the walk meets the rows. `rows`
-/// is how many there should be, where that is known.
+/// The index depends on what is stored alone, in whatever order the walk meets the rows.
 pub(crate) fn load_table(
     core: &StoreCore,
     record: &TableRecord,
     key: &TableKey,
-    next_row_id: RowId,
-    rows: Option<u64>,
+    stored: Stored,
     progress: &mut (dyn FnMut(Step) -> Result<(), StoreError> + Send),
 ) -> Result<(TableState, Walk), StoreError> {
     let started = Instant::now();
+    let Stored {
+        next_row_id,
+        rows,
+        hints,
+    } = stored;
     if next_row_id.get() > limits::ROW_ID_END {
         return Err(StoreError::Backend(format!(
             "table {} promises row ids up to {next_row_id}, and ids end at {}",
@@ -97,7 +110,7 @@ pub(crate) fn load_table(
     let cancelled: Mutex<Option<StoreError>> = Mutex::new(None);
     let callback = Mutex::new(progress);
     let built = core.install(|| {
-        index.build(&|done, total| {
+        index.build_from(&hints, &|done, total| {
             let step = Step {
                 stage: OpenStage::Link,
                 rows: done as u64,
@@ -117,7 +130,7 @@ pub(crate) fn load_table(
     if let Some(error) = cancelled.into_inner() {
         return Err(error);
     }
-    built?;
+    walk.linked = built?;
     index.publish(walk.next_row_id);
     walk.link_seconds = started.elapsed().as_secs_f64();
     let state = TableState {

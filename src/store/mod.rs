@@ -9,6 +9,7 @@ mod check;
 mod flusher;
 mod group;
 mod health;
+mod hints;
 mod input;
 mod keys;
 mod load;
@@ -418,6 +419,9 @@ impl VectorStore {
     pub fn close(self) -> Result<(), StoreError> {
         let core = &self.core;
         let mut seat = core.seat.lock();
+        if core.health.check().is_ok() {
+            core.complete_all_hints(&mut seat);
+        }
         let flushed = match core.health.check() {
             Ok(()) if core.dirty.load(Ordering::Acquire) => core.flush_seated(&mut seat),
             _ => Ok(()),

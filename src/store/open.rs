@@ -1,6 +1,7 @@
 //! The open journey: prove the file, list the tables, walk each table's rows once, build its
 //! index, and only then serve.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +9,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::VectorStore;
+use super::hints::HintLog;
 use super::keys::KeyDirectory;
-use super::load::{Step, load_table};
+use super::load::{Step, Stored, load_table};
 use super::options::{
     OpenOptions, OpenProgress, OpenReport, OpenStage, QuarantinedRow, TableReport,
 };
@@ -79,6 +81,7 @@ impl OpenOptions {
             let table = self.open_table(&core, stored, &mut report, started)?;
             core.register(Arc::new(table));
         }
+        core.complete_all_hints(&mut core.seat.lock());
         report.total_seconds = started.elapsed().as_secs_f64();
         tracing::info!(
             rows = report.rows,
@@ -127,10 +130,20 @@ impl OpenOptions {
                 elapsed: started.elapsed(),
             })
         };
-        let (state, walk) =
-            load_table(core, &record, &key, next_row_id, stored.rows, &mut progress)?;
+        let hinted = stored.rows.unwrap_or(0) >= self.hinted_rows_min as u64;
+        let content = Stored {
+            next_row_id,
+            rows: stored.rows,
+            hints: if hinted {
+                hints(core, &key)?
+            } else {
+                Vec::new()
+            },
+        };
+        let (state, walk) = load_table(core, &record, &key, content, &mut progress)?;
         let next = next_row_id.max(walk.next_row_id);
-        let table = TableCore::new(record, next, state);
+        let mut table = TableCore::new(record, next, state);
+        table.hints = HintLog::opened(&walk.linked, walk.rows as usize);
         report.rows += walk.rows;
         report.bytes += walk.bytes;
         report.walk_seconds += walk.walk_seconds;
@@ -151,6 +164,9 @@ impl OpenOptions {
             quarantined_rows: walk.quarantined.len() as u64,
             walk_seconds: walk.walk_seconds,
             link_seconds: walk.link_seconds,
+            hinted_rows: walk.linked.hinted as u64,
+            relinked_rows: walk.linked.relinked as u64,
+            hints_refused: walk.linked.refused,
         });
         *table.quarantined.lock() = walk.quarantined;
         Ok(table)
@@ -241,4 +257,18 @@ impl VectorStore {
         }
         Self::from_core(core)
     }
+}
+
+/// The groups of a table's log of links, without the damaged ones: what they told of is searched
+/// for.
+fn hints(core: &StoreCore, key: &TableKey) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut groups = Vec::new();
+    core.backend.scan_links(key, &mut |group| {
+        match group {
+            Ok(group) => groups.push(group.to_vec()),
+            Err(detail) => tracing::warn!(table = %key.name, detail, "links passed over"),
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(groups)
 }

@@ -9,6 +9,9 @@ use serde::Serialize;
 use crate::inner_storage::Durability;
 use crate::row::{Metadata, RowKey, VectorRow};
 
+/// Tables below this are linked anew at every open unless the options say otherwise.
+const HINTED_ROWS_MIN: usize = 100_000;
+
 /// What `open` does about a row whose bytes are damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
@@ -46,6 +49,7 @@ pub struct OpenOptions {
     pub(crate) cache_bytes: usize,
     pub(crate) threads: usize,
     pub(crate) on_corrupt: OnCorrupt,
+    pub(crate) hinted_rows_min: usize,
     pub(crate) progress: Option<Arc<ProgressFn>>,
     pub(crate) clock: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
 }
@@ -60,6 +64,7 @@ impl Default for OpenOptions {
             cache_bytes: 32 << 20,
             threads: 0,
             on_corrupt: OnCorrupt::Fail,
+            hinted_rows_min: HINTED_ROWS_MIN,
             progress: None,
             clock: None,
         }
@@ -76,6 +81,7 @@ impl std::fmt::Debug for OpenOptions {
             .field("cache_bytes", &self.cache_bytes)
             .field("threads", &self.threads)
             .field("on_corrupt", &self.on_corrupt)
+            .field("hinted_rows_min", &self.hinted_rows_min)
             .finish_non_exhaustive()
     }
 }
@@ -140,6 +146,16 @@ impl OpenOptions {
     #[must_use]
     pub fn on_corrupt(mut self, on_corrupt: OnCorrupt) -> Self {
         self.on_corrupt = on_corrupt;
+        self
+    }
+
+    /// HNSW tables of at least so many rows keep their links in the file, some 40 bytes a row, so
+    /// that the next open reads them instead of finding them again. They are hints: an open takes
+    /// nothing on trust from them. 0 for every table that has a graph, `usize::MAX` for none.
+    /// Default 100,000: below, finding them takes seconds.
+    #[must_use]
+    pub fn hinted_rows_min(mut self, rows: usize) -> Self {
+        self.hinted_rows_min = rows;
         self
     }
 
@@ -211,6 +227,13 @@ pub struct TableReport {
     pub walk_seconds: f64,
     /// Seconds building the index.
     pub link_seconds: f64,
+    /// Distinct vectors whose links were read from the file instead of being found again.
+    pub hinted_rows: u64,
+    /// Distinct vectors whose stored links were missing or too few, and that were searched for.
+    pub relinked_rows: u64,
+    /// Whether the file had links for this table that were of no use, so that the index was built
+    /// as if there were none: most rows have changed since, or the links were wrong.
+    pub hints_refused: bool,
 }
 
 /// A row that an open left out.

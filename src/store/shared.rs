@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use super::flusher::{self, Flusher};
 use super::group::Queue;
 use super::health::Health;
+use super::hints::HintLog;
 use super::keys::KeyDirectory;
 use super::options::{OpenOptions, OpenReport};
 use crate::error::StoreError;
@@ -20,7 +21,7 @@ use crate::schema::{IndexKind, TableRecord};
 
 /// The state behind every `VectorStore` and `Table` handle.
 ///
-/// Lock order: `seat`, then `tables`, then one table's `state`, then its `pinned`, then `latest`.
+/// Lock order: `seat`, then `tables`, then one table's `hints`, then its `state`, then its `pinned`, then `latest`.
 pub(crate) struct StoreCore {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) capabilities: Capabilities,
@@ -61,6 +62,7 @@ pub(crate) struct TableCore {
     pinned: Mutex<Option<Option<Arc<dyn Snapshot>>>>,
     pub(crate) row_ids: Mutex<RowIds>,
     pub(crate) dropped: AtomicBool,
+    pub(crate) hints: Mutex<HintLog>,
     /// Rows left out at open, with what is wrong with them.
     pub(crate) quarantined: Mutex<BTreeMap<RowKey, String>>,
 }
@@ -294,6 +296,10 @@ impl Drop for StoreCore {
     fn drop(&mut self) {
         // Its thread holds the backend: once it is gone, so is the file's lock.
         drop(self.flusher.take());
+        if self.health.check().is_ok() {
+            let seat = Arc::clone(&self.seat);
+            self.complete_all_hints(&mut seat.lock());
+        }
         // Writes acknowledged before they were durable survive a clean end of the process.
         if self.options.durability != Durability::Immediate
             && self.dirty.load(Ordering::Acquire)
@@ -324,6 +330,7 @@ impl TableCore {
                 reserved: next_row_id,
             }),
             dropped: AtomicBool::new(false),
+            hints: Mutex::default(),
             quarantined: Mutex::default(),
         }
     }

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::group::{Operation, Request, repeat};
+use super::hints::Published;
 use super::input::{check_batch_len, check_key, check_metadata, encode};
-use super::load::load_table;
+use super::load::{Stored, load_table};
 use super::shared::{Seat, StoreCore, TableCore};
 use super::stage::{Fresh, ROW_IDS_AHEAD, Stage, TableChange, keep_row_ids};
 use crate::encoding::EncodedVector;
@@ -28,9 +29,9 @@ use crate::schema::IndexKind;
 const LINK_CHUNK: usize = 256;
 
 /// A change this large, beside a table not more than `BULK_SHARE` times as large, builds the graph
-/// anew: that costs a row a third of what linking costs, and all rows pay it.
+/// anew: that costs a row a seventh of what linking costs, and all rows pay it.
 const BULK_MIN: usize = 4_096;
-const BULK_SHARE: usize = 2;
+const BULK_SHARE: usize = 5;
 
 /// Rows looked at by the clean-up for each row removed: a pass over the table is done long before
 /// the deletes that started it have doubled.
@@ -180,17 +181,24 @@ impl StoreCore {
         let table = Arc::clone(&change.table);
         let linked = catch_unwind(AssertUnwindSafe(|| {
             let in_bulk = self.capabilities.atomic && is_bulk(&change);
-            if !(in_bulk && self.publish_in_bulk(&change)) {
-                self.link_and_publish(change);
+            if in_bulk && self.publish_in_bulk(&change) {
+                Published::ANEW
+            } else {
+                self.link_and_publish(change)
             }
         }));
-        if linked.is_err() {
-            tracing::error!(table = %table.key.name, "a panic while linking; rebuilding");
-            self.rebuild_table(&table)
-                .map_err(|error| StoreError::OutcomeUnknown {
-                    source: error.chain().into(),
-                })?;
-        }
+        let published = match linked {
+            Ok(published) => published,
+            Err(_) => {
+                tracing::error!(table = %table.key.name, "a panic while linking; rebuilding");
+                self.rebuild_table(&table)
+                    .map_err(|error| StoreError::OutcomeUnknown {
+                        source: error.chain().into(),
+                    })?;
+                Published::ANEW
+            }
+        };
+        self.keep_hints(seat, &table, published);
         // The rows are durable and found, fitted anew or not: no answer to their writer. What
         // the store cannot go on after is in its health.
         if let Err(error) = self.refit_turbo(seat, &table) {
@@ -220,7 +228,7 @@ impl StoreCore {
         }
     }
 
-    fn link_and_publish(&self, change: TableChange) {
+    fn link_and_publish(&self, change: TableChange) -> Published {
         let table = &change.table;
         let mut fresh = change.fresh;
         let mut slots = Vec::with_capacity(fresh.len());
@@ -256,6 +264,12 @@ impl StoreCore {
             }
         }
         self.maintain(table, LINK_CHUNK / 4 + MAINTAIN_PER_REMOVED * removed);
+        let ids = fresh.iter().map(|row| row.id);
+        Published {
+            came: slots.into_iter().zip(ids).collect(),
+            went: removed,
+            anew: false,
+        }
     }
 
     /// Links a few hundred rows, hidden, and returns their slots.
@@ -334,7 +348,13 @@ impl StoreCore {
         record.turbo = table.fit.lock().clone();
         let next = table.row_ids.lock().next;
         let rows = Some(rows as u64);
-        let (state, walk) = load_table(self, &record, &table.key, next, rows, &mut |_| Ok(()))?;
+        let stored = Stored {
+            next_row_id: next,
+            rows,
+            // What went wrong may be in them.
+            hints: Vec::new(),
+        };
+        let (state, walk) = load_table(self, &record, &table.key, stored, &mut |_| Ok(()))?;
         // What this walk left out is what is left out from now on.
         *table.quarantined.lock() = walk.quarantined;
         let mut row_ids = table.row_ids.lock();

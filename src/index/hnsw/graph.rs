@@ -89,6 +89,36 @@ impl Graph {
         });
     }
 
+    /// Makes this many nodes exist, without links.
+    pub(super) fn grow(&mut self, nodes: usize) {
+        self.level0.grow(nodes);
+        grow(&mut self.in_degrees, nodes, 0);
+    }
+
+    /// Gives these nodes lists without links on a level above 0.
+    pub(super) fn begin_level(&mut self, level: u8, nodes: &[u32]) {
+        self.reserve_level(level, nodes.len());
+        for &node in nodes {
+            self.set(level, node, &[]);
+        }
+    }
+
+    /// Adds a link to a list that exists, where there is room and no such link.
+    pub(super) fn add(&mut self, level: u8, from: u32, to: u32) {
+        let places = match level {
+            0 => self.level0.row_mut(from as usize),
+            _ => self.upper_mut(level).places_mut(from),
+        };
+        let used = list::links(places).len();
+        if used < places.len() && !places[..used].contains(&to) {
+            places[used] = to;
+            if level == 0 {
+                let degree = &mut self.in_degrees[to as usize];
+                *degree = degree.saturating_add(1);
+            }
+        }
+    }
+
     pub(super) fn entry(&self) -> Option<EntryPoint> {
         self.entry
     }

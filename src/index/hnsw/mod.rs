@@ -11,6 +11,7 @@ mod bulk;
 mod bytes;
 mod check;
 mod graph;
+mod hints;
 mod insert;
 mod list;
 mod nodes;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use self::graph::Graph;
+pub(crate) use self::hints::Linked;
 use self::nodes::Nodes;
 use self::search::Scratch;
 pub(crate) use self::write::{HnswPatch, HnswPlan};
@@ -138,7 +140,19 @@ impl Hnsw {
         if order.len() >= limits::GRAPH_MIN {
             order = bulk::arrange(&self.parts(), &order);
         }
-        let new_of_old = self.nodes.renumber(&order);
+        self.number(&order);
+        if self.nodes.live() >= limits::GRAPH_MIN {
+            self.graph = Some(bulk::build(&self.parts(), progress)?);
+        } else if !progress(self.nodes.live(), self.nodes.live()) {
+            return Err(IndexError::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// Numbers the nodes, all of which are loaded and none linked, in this order, draws their
+    /// levels and shows their rows.
+    fn number(&mut self, order: &[u32]) {
+        let new_of_old = self.nodes.renumber(order);
         self.rows.renumber(&new_of_old);
         for node in 0..self.nodes.len() as u32 {
             let first = self.nodes.slots(node).first();
@@ -149,12 +163,6 @@ impl Hnsw {
         self.rows.show_all();
         self.nodes.publish(&self.rows, false);
         self.version += 1;
-        if self.nodes.live() >= limits::GRAPH_MIN {
-            self.graph = Some(bulk::build(&self.parts(), progress)?);
-        } else if !progress(self.nodes.live(), self.nodes.live()) {
-            return Err(IndexError::Cancelled);
-        }
-        Ok(())
     }
 
     fn level_of(&self, id: RowId) -> u8 {

@@ -263,13 +263,18 @@ impl Nodes {
         }
     }
 
+    /// Brings the rows of each node into the order of their ids.
+    pub(super) fn order_rows(&mut self, rows: &Rows) {
+        for slots in &mut self.shared {
+            slots.sort_unstable_by_key(|&slot| rows.id(Slot::from_raw(slot)));
+        }
+    }
+
     /// The nodes, all live, in the order of their first rows' ids, to which no order of loading
-    /// matters. Rows of one node are brought into the order of their ids.
+    /// matters.
     pub(super) fn by_row_id(&mut self, rows: &Rows) -> Vec<u32> {
         let id_of = |slot: u32| rows.id(Slot::from_raw(slot)).unwrap_or_default();
-        for slots in &mut self.shared {
-            slots.sort_unstable_by_key(|&slot| id_of(slot));
-        }
+        self.order_rows(rows);
         let mut order: Vec<u32> = (0..self.len() as u32).collect();
         order.sort_unstable_by_key(|&node| self.slots(node).first().map(|&slot| id_of(slot)));
         order

@@ -39,6 +39,14 @@ impl Upper {
         found.map_or(&[], |list| self.lists.row(list as usize))
     }
 
+    /// As `places`, to write to.
+    pub(super) fn places_mut(&mut self, node: u32) -> &mut [u32] {
+        match self.find(node) {
+            Some(list) => self.lists.row_mut(list as usize),
+            None => &mut [],
+        }
+    }
+
     #[inline]
     fn find(&self, node: u32) -> Option<u32> {
         let is_own = |list: u32| self.owners[list as usize] == node;

@@ -1,0 +1,392 @@
+//! From hints to a graph: lists as they were said to be, and searches for the few rows of which
+//! too little was said.
+
+use rayon::prelude::*;
+
+use super::super::graph::Graph;
+use super::super::insert::{Newcomer, Space, find_candidates, link, map};
+use super::super::nodes::DEAD;
+use super::super::search::{Scorer, descend};
+use super::super::{Hnsw, repair};
+use super::Linked;
+use super::read::{Head, List, Records};
+use crate::error::IndexError;
+use crate::ids::RowId;
+use crate::limits;
+
+/// A node with fewer links, or fewer links to it, is searched for and linked anew.
+const LINKS_MIN: usize = 6;
+const IN_LINKS_MIN: u8 = 2;
+
+/// One node in so many may be without a hint, or have too few links, or the graph is built anew.
+const UNHINTED_SHARE: usize = 10;
+
+/// One record in so many may be of a row that is gone.
+const GONE_SHARE: usize = 5;
+
+/// Groups that are read side by side.
+const GROUPS: usize = 64;
+
+/// Nodes that are linked anew together.
+const RELINKED: usize = 256;
+
+/// Nodes that are looked for to see whether walks find what is there, how hard, and how many of
+/// them must be found.
+const SAMPLE: usize = 256;
+const SAMPLE_EF: usize = 64;
+const SAMPLE_FOUND: usize = SAMPLE * 9 / 10;
+
+/// No node.
+const NONE: u32 = u32::MAX;
+
+impl Hnsw {
+    /// As `build`, from hints where they are of use.
+    pub(crate) fn build_from(
+        &mut self,
+        hints: &[Vec<u8>],
+        progress: &(dyn Fn(usize, usize) -> bool + Sync),
+    ) -> Result<Linked, IndexError> {
+        if !hints.is_empty() && self.nodes.live() >= limits::GRAPH_MIN {
+            if let Some(linked) = self.restore(hints, progress)? {
+                return Ok(linked);
+            }
+        }
+        self.build(progress)?;
+        Ok(Linked {
+            refused: !hints.is_empty(),
+            ..Linked::default()
+        })
+    }
+
+    /// Links every node by hints; `None` where they say too little or what is wrong.
+    fn restore(
+        &mut self,
+        hints: &[Vec<u8>],
+        progress: &(dyn Fn(usize, usize) -> bool + Sync),
+    ) -> Result<Option<Linked>, IndexError> {
+        let total = self.nodes.live();
+        let go_on = |done: usize| match progress(done, total) {
+            true => Ok(()),
+            false => Err(IndexError::Cancelled),
+        };
+        go_on(0)?;
+        let by_id = ByRowId::of(self);
+        let log = Log::read(self, hints, &by_id);
+        let (unhinted, gone) = (total - log.order.len(), log.gone);
+        if unhinted * UNHINTED_SHARE > total || log.gone * GONE_SHARE > log.records {
+            return Ok(None);
+        }
+        let mut order = log.order.clone();
+        order.extend(
+            by_id
+                .nodes()
+                .filter(|&node| log.number[node as usize] == NONE),
+        );
+        self.number(&order);
+        go_on(total / 4)?;
+        let mut graph = self.fill(&log);
+        drop(log);
+        go_on(total / 2)?;
+        let thin: Vec<u32> = (0..total as u32)
+            .filter(|&node| {
+                let links = graph.links(0, node).len();
+                links < LINKS_MIN.min(self.params.m0) || graph.in_degree(node) < IN_LINKS_MIN
+            })
+            .collect();
+        if thin.len() * UNHINTED_SHARE > total {
+            return Ok(None);
+        }
+        for nodes in thin.chunks(RELINKED) {
+            self.relink(&mut graph, nodes);
+            go_on(total / 2)?;
+        }
+        let edits = repair::reconnect(&self.parts(), &graph);
+        graph.apply(edits);
+        if !self.finds_itself(&graph) {
+            return Ok(None);
+        }
+        self.graph = Some(graph);
+        go_on(total)?;
+        Ok(Some(Linked {
+            hinted: total - thin.len(),
+            added: unhinted,
+            gone,
+            relinked: thin.len(),
+            refused: false,
+        }))
+    }
+
+    /// The graph that a log tells of, over nodes in its order.
+    fn fill(&self, log: &Log<'_>) -> Graph {
+        let nodes = self.nodes.len();
+        let mut graph = Graph::new(&self.params);
+        graph.reserve(nodes);
+        graph.grow(nodes);
+        let mut level = 1;
+        loop {
+            let above = (0..nodes as u32).filter(|&node| self.nodes.level(node) >= level);
+            let above: Vec<u32> = above.collect();
+            if above.is_empty() {
+                break;
+            }
+            graph.begin_level(level, &above);
+            level += 1;
+        }
+        for groups in log.groups.chunks(GROUPS) {
+            let read = groups.par_iter().map(|group| self.links_of(log, group));
+            for links in read.collect::<Vec<Vec<Link>>>() {
+                for Link {
+                    level,
+                    mutual,
+                    from,
+                    to,
+                } in links
+                {
+                    graph.add(level, from, to);
+                    if mutual {
+                        graph.add(level, to, from);
+                    }
+                }
+            }
+        }
+        graph.begin_at(repair::best_entry(&self.parts()));
+        graph
+    }
+
+    /// The links of a group, those of each node before those that lead to it from later ones.
+    fn links_of(&self, log: &Log<'_>, group: &Group<'_>) -> Vec<Link> {
+        let mut links = Vec::with_capacity(group.nodes.len() * self.params.m0);
+        let mut records = Records::of(group.bytes, &group.head);
+        let mut list = List::default();
+        for &from in &group.nodes {
+            let show = |level: u8, list: &List| {
+                if from == NONE || level > self.nodes.level(from) {
+                    return;
+                }
+                for (nth, &link) in list.links.iter().enumerate() {
+                    let to = log.node(group.head.by_place, link);
+                    if to == NONE || to == from || level > self.nodes.level(to) {
+                        continue;
+                    }
+                    let mutual = nth < list.mutual;
+                    links.push(Link {
+                        level,
+                        mutual,
+                        from,
+                        to,
+                    });
+                }
+            };
+            if records.next(show, &mut list).is_none() {
+                break;
+            }
+        }
+        links
+    }
+
+    /// Searches for the neighbours of nodes that are in the graph already.
+    fn relink(&self, graph: &mut Graph, nodes: &[u32]) {
+        let newcomers = map(nodes, |&node| {
+            let level = self.nodes.level(node);
+            let mut pools = find_candidates(&self.parts(), graph, self.nodes.point(node), level);
+            for pool in &mut pools {
+                pool.retain(|near| nodes.binary_search(&near.node).is_err());
+            }
+            Newcomer { node, level, pools }
+        });
+        let edits = link(&Space::of(&self.nodes), graph, &self.params, &newcomers);
+        graph.apply(edits);
+    }
+
+    /// Whether walks lead to what they look for: links that look right and are wrong do not.
+    fn finds_itself(&self, graph: &Graph) -> bool {
+        let nodes = self.nodes.len();
+        let sample: Vec<u32> = (0..SAMPLE)
+            .map(|nth| (nth * nodes / SAMPLE) as u32)
+            .collect();
+        let found = map(&sample, |&node| {
+            self.scratches.lend(|scratch| {
+                scratch.probe.aim(self.nodes.point(node));
+                let scorer = Scorer {
+                    nodes: &self.nodes,
+                    probe: &scratch.probe,
+                    skip: DEAD,
+                };
+                graph.entry().is_some_and(|entry| {
+                    let start = descend(graph, entry, 0, &scorer);
+                    let walk = &mut scratch.walk;
+                    walk.search_layer(graph, 0, &[start], SAMPLE_EF, usize::MAX, &scorer);
+                    walk.found().any(|near| near.node == node)
+                })
+            })
+        });
+        found.into_iter().filter(|&found| found).count() >= SAMPLE_FOUND
+    }
+}
+
+/// A link that a hint tells of.
+struct Link {
+    level: u8,
+    mutual: bool,
+    from: u32,
+    to: u32,
+}
+
+/// A group of the log and, by record, the number that its node has in the log's order; `NONE` for
+/// what is not there or was told of before.
+struct Group<'a> {
+    bytes: &'a [u8],
+    head: Head,
+    nodes: Vec<u32>,
+}
+
+/// What the groups of a log tell of.
+struct Log<'a> {
+    groups: Vec<Group<'a>>,
+    /// Nodes in the order of their records.
+    order: Vec<u32>,
+    /// The place in `order` of every node.
+    number: Vec<u32>,
+    /// The place in `order` of the node of every place.
+    places: Vec<u32>,
+    by_id: &'a ByRowId,
+    records: usize,
+    /// Records of rows that are not there.
+    gone: usize,
+}
+
+impl<'a> Log<'a> {
+    fn read(index: &Hnsw, hints: &'a [Vec<u8>], by_id: &'a ByRowId) -> Self {
+        let fingerprint = index.hint_fingerprint();
+        let nodes = index.nodes.len();
+        // A log that is mostly of rows that are gone is of no use, and nobody's word for how long
+        // it is.
+        let places_max = 4 * nodes as u64;
+        let groups: Vec<Option<Group<'_>>> = hints
+            .par_iter()
+            .map(|bytes| {
+                let head = Head::of(bytes).filter(|head| head.fingerprint == fingerprint)?;
+                let end = head.first.checked_add(u64::from(head.records))?;
+                if head.by_place && end > places_max {
+                    return None;
+                }
+                let mut records = Records::of(bytes, &head);
+                let mut list = List::default();
+                let ids = std::iter::from_fn(|| records.next(|_, _| (), &mut list));
+                let nodes = ids.map(|id| by_id.get(id)).collect();
+                Some(Group { bytes, head, nodes })
+            })
+            .collect();
+        let mut log = Log {
+            groups: groups.into_iter().flatten().collect(),
+            order: Vec::with_capacity(nodes),
+            number: vec![NONE; nodes],
+            places: Vec::new(),
+            by_id,
+            records: 0,
+            gone: 0,
+        };
+        for group in &mut log.groups {
+            log.records += group.nodes.len();
+            for (nth, node) in group.nodes.iter_mut().enumerate() {
+                if *node == NONE {
+                    log.gone += 1;
+                    continue;
+                }
+                let number = &mut log.number[*node as usize];
+                if *number != NONE {
+                    *node = NONE;
+                    continue;
+                }
+                *number = log.order.len() as u32;
+                log.order.push(*node);
+                *node = *number;
+                if group.head.by_place {
+                    let place = group.head.first as usize + nth;
+                    let len = log.places.len().max(place + 1);
+                    log.places.resize(len, NONE);
+                    log.places[place] = *node;
+                }
+            }
+        }
+        log
+    }
+
+    /// The place in `order` of the node that a link names.
+    fn node(&self, by_place: bool, link: i64) -> u32 {
+        let Ok(link) = u64::try_from(link) else {
+            return NONE;
+        };
+        if by_place {
+            let place = usize::try_from(link).ok();
+            let node = place.and_then(|place| self.places.get(place));
+            return node.copied().unwrap_or(NONE);
+        }
+        match self.by_id.get(RowId::new(link)) {
+            NONE => NONE,
+            node => self.number[node as usize],
+        }
+    }
+}
+
+/// The node of every row that is the first of its node, by the row's id.
+enum ByRowId {
+    /// Ids that are near each other: by id less the first.
+    Dense {
+        first: u64,
+        nodes: Vec<u32>,
+    },
+    Sparse(Vec<(u64, u32)>),
+}
+
+impl ByRowId {
+    fn of(index: &mut Hnsw) -> Self {
+        index.nodes.order_rows(&index.rows);
+        let rows = (0..index.nodes.len() as u32).filter_map(|node| {
+            let slot = index.nodes.slots(node).first()?;
+            Some((
+                index.rows.id(crate::ids::Slot::from_raw(*slot))?.get(),
+                node,
+            ))
+        });
+        let (first, last) = rows.clone().fold((u64::MAX, 0), |(first, last), (id, _)| {
+            (first.min(id), last.max(id))
+        });
+        let span = last.saturating_sub(first);
+        if span > 16 * index.nodes.len() as u64 {
+            let mut rows: Vec<(u64, u32)> = rows.collect();
+            rows.sort_unstable();
+            return Self::Sparse(rows);
+        }
+        let mut nodes = vec![NONE; span as usize + 1];
+        for (id, node) in rows {
+            nodes[(id - first) as usize] = node;
+        }
+        Self::Dense { first, nodes }
+    }
+
+    fn get(&self, id: RowId) -> u32 {
+        let found = match self {
+            Self::Dense { first, nodes } => {
+                let place = id.get().checked_sub(*first);
+                let place = place.and_then(|place| usize::try_from(place).ok());
+                place.and_then(|place| nodes.get(place)).copied()
+            }
+            Self::Sparse(rows) => {
+                let found = rows.binary_search_by_key(&id.get(), |row| row.0);
+                found.ok().map(|place| rows[place].1)
+            }
+        };
+        found.unwrap_or(NONE)
+    }
+
+    /// The nodes in the order of their ids.
+    fn nodes(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match self {
+            Self::Dense { nodes, .. } => {
+                Box::new(nodes.iter().copied().filter(|&node| node != NONE))
+            }
+            Self::Sparse(rows) => Box::new(rows.iter().map(|row| row.1)),
+        }
+    }
+}
