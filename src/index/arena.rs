@@ -112,6 +112,13 @@ impl<T: Copy> Arena<T> {
         &mut self.chunks[row >> self.shift][start..start + self.stride]
     }
 
+    /// The rows that exist, so many a block; nothing where they are not in one piece.
+    pub(super) fn blocks_mut(&mut self, rows: usize) -> Option<std::slice::ChunksMut<'_, T>> {
+        let in_base = self.rows <= self.base_rows && self.stride > 0;
+        let values = self.skip..self.skip + self.rows * self.stride;
+        in_base.then(|| self.base[values].chunks_mut(rows * self.stride))
+    }
+
     /// Writes a row, which comes into being where it is missing.
     pub(super) fn put(&mut self, row: usize, values: &[T]) {
         self.grow(row + 1);
@@ -144,6 +151,12 @@ impl<T: Copy> Arena<T> {
     }
 
     fn copy_row(&mut self, from: usize, to: usize) {
+        if from.max(to) < self.base_rows {
+            let start = self.skip + from * self.stride;
+            let to = self.skip + to * self.stride;
+            self.base.copy_within(start..start + self.stride, to);
+            return;
+        }
         let row: Vec<T> = self.row(from).to_vec();
         self.row_mut(to).copy_from_slice(&row);
     }

@@ -12,30 +12,31 @@ pub(super) struct Twins {
 }
 
 impl Twins {
-    /// The code that equals `point`.
-    pub(super) fn find(&self, codes: &Codes, point: Point<'_>) -> Option<u32> {
+    /// The code that equals `point`, which has this hash.
+    pub(super) fn find(&self, codes: &Codes, point: Point<'_>, hash: CodeHash) -> Option<u32> {
         let equal = |number| codes.point(number).equals(&point);
-        self.numbers.find(hash(point), equal)
+        self.numbers.find(hash.0, equal)
     }
 
-    /// Remembers a code that has no twin here.
-    pub(super) fn insert(&mut self, codes: &Codes, number: u32) {
-        let rehash = |number| hash(codes.point(number));
-        self.numbers.insert(rehash(number), number, rehash);
+    /// Remembers the code `number`, which has no twin here and this hash.
+    pub(super) fn insert(&mut self, codes: &Codes, number: u32, hash: CodeHash) {
+        let rehash = |number| CodeHash::of(codes.point(number)).0;
+        self.numbers.insert(hash.0, number, rehash);
     }
 
     pub(super) fn remove(&mut self, codes: &Codes, number: u32) {
-        let hash = hash(codes.point(number));
+        let hash = CodeHash::of(codes.point(number)).0;
         self.numbers.remove(hash, |other| other == number);
     }
 
     pub(super) fn reserve(&mut self, codes: &Codes, additional: usize) {
-        let rehash = |number| hash(codes.point(number));
+        let rehash = |number| CodeHash::of(codes.point(number)).0;
         self.numbers.reserve(additional, rehash);
     }
 
-    pub(super) fn clear(&mut self) {
-        self.numbers.clear();
+    /// Follows codes to the places they have been put.
+    pub(super) fn renumber(&mut self, new_of_old: &[u32]) {
+        self.numbers.replace(|old| new_of_old[old as usize]);
     }
 
     pub(super) fn len(&self) -> usize {
@@ -48,8 +49,14 @@ impl Twins {
     }
 }
 
-fn hash(point: Point<'_>) -> u64 {
-    let min = u64::from(point.terms.min.to_bits());
-    let scale = u64::from(point.terms.scale.to_bits());
-    xxh3_64_with_seed(point.bytes, min << 32 | scale)
+/// The hash of a code.
+#[derive(Clone, Copy)]
+pub(super) struct CodeHash(u64);
+
+impl CodeHash {
+    pub(super) fn of(point: Point<'_>) -> Self {
+        let min = u64::from(point.terms.min.to_bits());
+        let scale = u64::from(point.terms.scale.to_bits());
+        Self(xxh3_64_with_seed(point.bytes, min << 32 | scale))
+    }
 }

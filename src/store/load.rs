@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::thread::Scope;
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::feed::Feed;
 use super::input::check_key;
 use super::keys::KeyDirectory;
 use super::options::{OnCorrupt, OpenStage};
@@ -28,6 +30,12 @@ pub(crate) struct Step {
     /// Whether the callback is due however recent the last call was.
     pub(crate) force: bool,
 }
+
+/// Rows between two looks at whether the caller wants to hear of progress.
+const PROGRESS_ROWS: u64 = 256;
+
+/// Tables below this are walked and loaded by one thread.
+const FED_ROWS_MIN: usize = 10_000;
 
 /// What loading one table did.
 #[derive(Default)]
@@ -73,39 +81,12 @@ pub(crate) fn load_table(
             limits::ROW_ID_END
         )));
     }
-    let mut loader = Loader {
-        record,
-        index: Index::new(&spec(record))?,
-        keys: KeyDirectory::default(),
-        walk: Walk {
-            next_row_id,
-            ..Walk::default()
-        },
-        unnumbered: Vec::new(),
-    };
-    loader.reserve(core, rows)?;
-    let on_corrupt = core.options.on_corrupt;
-    core.reader().scan(key, &mut |row| {
-        match row.and_then(|row| loader.take(row)) {
-            Ok(()) => {}
-            Err(StoreError::CorruptRow { key, detail, .. })
-                if on_corrupt == OnCorrupt::Quarantine =>
-            {
-                tracing::warn!(table = %record.schema.name, detail, "row quarantined");
-                loader.walk.quarantined.insert(key, detail);
-            }
-            Err(error) => return Err(error),
-        }
-        progress(loader.step(false))?;
-        Ok(ControlFlow::Continue(()))
-    })?;
-    loader.number_the_unnumbered();
-    progress(loader.step(true))?;
-    let mut walk = std::mem::take(&mut loader.walk);
+    let walked =
+        std::thread::scope(|scope| walk(core, record, key, (next_row_id, rows), scope, progress));
+    let (mut index, keys, mut walk) = walked?;
     walk.walk_seconds = started.elapsed().as_secs_f64();
 
     let started = Instant::now();
-    let mut index = loader.index;
     let bytes = walk.bytes;
     let cancelled: Mutex<Option<StoreError>> = Mutex::new(None);
     let callback = Mutex::new(progress);
@@ -135,35 +116,89 @@ pub(crate) fn load_table(
     walk.link_seconds = started.elapsed().as_secs_f64();
     let state = TableState {
         index: Some(index),
-        keys: loader.keys,
+        keys,
     };
     Ok((state, walk))
 }
 
+/// Reads every row once, into an index that is not linked yet. `promised` is the next row id and
+/// how many rows there should be.
+fn walk<'scope, 'env>(
+    core: &StoreCore,
+    record: &TableRecord,
+    key: &TableKey,
+    promised: (RowId, Option<u64>),
+    scope: &'scope Scope<'scope, 'env>,
+    progress: &mut (dyn FnMut(Step) -> Result<(), StoreError> + Send),
+) -> Result<(Index, KeyDirectory, Walk), StoreError> {
+    let (next_row_id, rows) = promised;
+    let expected = expected(core, record, rows)?;
+    let mut index = Index::new(&spec(record))?;
+    index.reserve(expected);
+    let threads = if expected < FED_ROWS_MIN {
+        1
+    } else {
+        core.threads()
+    };
+    let shape = (record.schema.codec, record.schema.dim);
+    let mut loader = Loader {
+        record,
+        feed: Feed::new(scope, index, shape, threads),
+        keys: KeyDirectory::default(),
+        walk: Walk {
+            next_row_id,
+            ..Walk::default()
+        },
+        unnumbered: Vec::new(),
+    };
+    loader.keys.reserve(expected);
+    let on_corrupt = core.options.on_corrupt;
+    core.reader().scan(key, &mut |row| {
+        match row.and_then(|row| loader.take(row)) {
+            Ok(()) => {}
+            Err(StoreError::CorruptRow { key, detail, .. })
+                if on_corrupt == OnCorrupt::Quarantine =>
+            {
+                tracing::warn!(table = %record.schema.name, detail, "row quarantined");
+                loader.walk.quarantined.insert(key, detail);
+            }
+            Err(error) => return Err(error),
+        }
+        if loader.walk.rows.is_multiple_of(PROGRESS_ROWS) {
+            progress(loader.step(false))?;
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    loader.number_the_unnumbered();
+    progress(loader.step(true))?;
+    Ok((loader.feed.finish(), loader.keys, loader.walk))
+}
+
+/// The rows that the backend announces, as far as its size bears them out.
+fn expected(
+    core: &StoreCore,
+    record: &TableRecord,
+    announced: Option<u64>,
+) -> Result<usize, StoreError> {
+    let schema = &record.schema;
+    let row_len = schema.codec.vector_len(usize::from(schema.dim)) as u64;
+    let (Some(rows), Some(bytes)) = (announced, core.backend.bytes_on_disk()?) else {
+        return Ok(0);
+    };
+    Ok(usize::try_from(rows.min(bytes / row_len)).unwrap_or(0))
+}
+
 /// Takes rows from the walk into the index and the key directory.
-struct Loader<'a> {
+struct Loader<'a, 'scope> {
     record: &'a TableRecord,
-    index: Index,
+    feed: Feed<'scope>,
     keys: KeyDirectory,
     walk: Walk,
     /// Rows of a backend that does not number them, kept until all are known.
     unnumbered: Vec<(RowKey, EncodedVector)>,
 }
 
-impl Loader<'_> {
-    /// Makes room for the rows that the backend announces, as far as its size bears them out.
-    fn reserve(&mut self, core: &StoreCore, announced: Option<u64>) -> Result<(), StoreError> {
-        let schema = &self.record.schema;
-        let row_len = schema.codec.vector_len(usize::from(schema.dim)) as u64;
-        let (Some(rows), Some(bytes)) = (announced, core.backend.bytes_on_disk()?) else {
-            return Ok(());
-        };
-        let rows = usize::try_from(rows.min(bytes / row_len)).unwrap_or(0);
-        self.keys.reserve(rows);
-        self.index.reserve(rows);
-        Ok(())
-    }
-
+impl Loader<'_, '_> {
     fn take(&mut self, row: RecordView<'_>) -> Result<(), StoreError> {
         let schema = &self.record.schema;
         let corrupt = |detail: String| StoreError::CorruptRow {
@@ -199,7 +234,7 @@ impl Loader<'_> {
         let slot = self.keys.allocate(key);
         let bound_before = self.keys.bind(slot);
         debug_assert!(bound_before.is_none(), "a backend shows each key once");
-        self.index.load(slot, id, vector);
+        self.feed.load(slot, id, vector);
         self.walk.next_row_id = self.walk.next_row_id.max(RowId::new(id.get() + 1));
     }
 

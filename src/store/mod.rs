@@ -6,6 +6,7 @@
 
 mod batch;
 mod check;
+mod feed;
 mod flusher;
 mod group;
 mod health;

@@ -103,17 +103,23 @@ impl Graph {
         }
     }
 
-    /// Adds a link to a list that exists, where there is room and no such link.
-    pub(super) fn add(&mut self, level: u8, from: u32, to: u32) {
-        let places = match level {
-            0 => self.level0.row_mut(from as usize),
-            _ => self.upper_mut(level).places_mut(from),
-        };
-        let used = list::links(places).len();
-        if used < places.len() && !places[..used].contains(&to) {
-            places[used] = to;
-            if level == 0 {
-                let degree = &mut self.in_degrees[to as usize];
+    /// Adds a link to a list that exists on a level above 0, where there is room and no such link.
+    pub(super) fn add_above(&mut self, level: u8, from: u32, to: u32) {
+        list::add(self.upper_mut(level).places_mut(from), to);
+    }
+
+    /// The lists of level 0 in blocks of so many nodes, to be filled before anything is counted.
+    /// Nothing where room was not made for all of them beforehand.
+    pub(super) fn blocks_mut(&mut self, nodes: usize) -> Option<std::slice::ChunksMut<'_, u32>> {
+        self.level0.blocks_mut(nodes)
+    }
+
+    /// Counts the links to every node, once the lists have been filled.
+    pub(super) fn count_all(&mut self) {
+        self.in_degrees.fill(0);
+        for node in 0..self.level0.rows() {
+            for &link in list::links(self.level0.row(node)) {
+                let degree = &mut self.in_degrees[link as usize];
                 *degree = degree.saturating_add(1);
             }
         }

@@ -11,6 +11,22 @@ pub(super) fn links(places: &[u32]) -> &[u32] {
     &places[..used.sum::<u32>() as usize]
 }
 
+/// Adds a link where there is room and no such link.
+#[inline]
+pub(super) fn add(places: &mut [u32], link: u32) {
+    // Both counted over all places, without a branch.
+    let (mut used, mut known) = (0, 0);
+    for &place in &*places {
+        used += u32::from(place != UNUSED);
+        known += u32::from(place == link);
+    }
+    if known == 0
+        && let Some(place) = places.get_mut(used as usize)
+    {
+        *place = link;
+    }
+}
+
 /// Puts these links, which fit, in place of others.
 pub(super) fn write(places: &mut [u32], links: &[u32]) {
     let (used, unused) = places.split_at_mut(links.len());

@@ -125,7 +125,7 @@ impl Hnsw {
             let point = scratch.coder.encode(vector);
             let record = stored.record(vector, point);
             // Levels are drawn in `build`, once the node's first row is known.
-            let node = nodes.find(point).unwrap_or_else(|| nodes.create(point, 0));
+            let node = nodes.find_or_create(point, 0);
             rows.put(slot, id, node);
             nodes.attach(node, slot, rows);
             stored.put(slot, &record);

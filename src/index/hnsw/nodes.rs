@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::super::arena::{bytes_of_vec, grow};
 use super::super::codes::{Codes, Geometry, Point};
 use super::super::rows::Rows;
-use super::super::twins::Twins;
+use super::super::twins::{CodeHash, Twins};
 use crate::distance::Distance;
 use crate::ids::{RowId, Slot};
 
@@ -127,7 +127,14 @@ impl Nodes {
     /// The node of a code: the live one, or one whose rows are gone and that a new row brings back
     /// to life, links and all.
     pub(super) fn find(&self, point: Point<'_>) -> Option<u32> {
-        self.twins.find(&self.codes, point)
+        self.twins.find(&self.codes, point, CodeHash::of(point))
+    }
+
+    /// As `find`, or a new node of this level.
+    pub(super) fn find_or_create(&mut self, point: Point<'_>, level: u8) -> u32 {
+        let hash = CodeHash::of(point);
+        let found = self.twins.find(&self.codes, point, hash);
+        found.unwrap_or_else(|| self.add(point, level, hash))
     }
 
     /// The number that the `nth` new node from now on will have.
@@ -140,10 +147,14 @@ impl Nodes {
 
     /// Makes a node of a code that has no twin.
     pub(super) fn create(&mut self, point: Point<'_>, level: u8) -> u32 {
+        self.add(point, level, CodeHash::of(point))
+    }
+
+    fn add(&mut self, point: Point<'_>, level: u8, hash: CodeHash) -> u32 {
         let node = self.free.pop().unwrap_or(self.len() as u32);
         self.codes.put(node, point);
         self.lift = self.lift.max(self.lift_of(point));
-        self.twins.insert(&self.codes, node);
+        self.twins.insert(&self.codes, node, hash);
         let len = self.len().max(node as usize + 1);
         grow(&mut self.members, len, NONE);
         grow(&mut self.states, len, 0);
@@ -285,12 +296,11 @@ impl Nodes {
         self.codes.permute(order);
         self.members = permuted(&self.members, order);
         self.states = permuted(&self.states, order);
-        self.twins.clear();
         let mut new_of_old = vec![0; order.len()];
         for (new, &old) in order.iter().enumerate() {
             new_of_old[old as usize] = new as u32;
-            self.twins.insert(&self.codes, new as u32);
         }
+        self.twins.renumber(&new_of_old);
         self.hidden = self.live_nodes().collect();
         new_of_old
     }

@@ -1,7 +1,7 @@
 //! Writing in two steps: work out a patch while searches go on, then put it in place.
 
 use super::super::codes::{Coder, Codes};
-use super::super::twins::Twins;
+use super::super::twins::{CodeHash, Twins};
 use super::super::{Entry, Plan};
 use super::graph::{Edits, Graph};
 use super::insert::{Newcomer, Pools, Space, find_candidates, link, map};
@@ -150,11 +150,17 @@ impl Hnsw {
         for entry in entries {
             let point = coder.encode(entry.vector);
             let known = self.nodes.find(point);
-            let mate = || batch.twins.find(&batch.codes, point).map(|nth| base + nth);
+            let hash = CodeHash::of(point);
+            let mate = || {
+                batch
+                    .twins
+                    .find(&batch.codes, point, hash)
+                    .map(|nth| base + nth)
+            };
             let node = known.or_else(mate).unwrap_or_else(|| {
                 let nth = batch.codes.len() as u32;
                 batch.codes.put(nth, point);
-                batch.twins.insert(&batch.codes, nth);
+                batch.twins.insert(&batch.codes, nth, hash);
                 batch.levels.push(self.level_of(entry.id));
                 batch.plans.push(entry.plan.map(|plan| plan.0));
                 base + nth

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::super::graph::Graph;
 use super::super::insert::{Newcomer, Space, find_candidates, link, map};
+use super::super::list;
 use super::super::nodes::DEAD;
 use super::super::search::{Scorer, descend};
 use super::super::{Hnsw, repair};
@@ -25,7 +26,10 @@ const UNHINTED_SHARE: usize = 10;
 const GONE_SHARE: usize = 5;
 
 /// Groups that are read side by side.
-const GROUPS: usize = 64;
+const GROUPS: usize = 16;
+
+/// Nodes whose lists are filled by one worker.
+const BLOCK: usize = 512;
 
 /// Nodes that are linked anew together.
 const RELINKED: usize = 256;
@@ -46,10 +50,11 @@ impl Hnsw {
         hints: &[Vec<u8>],
         progress: &(dyn Fn(usize, usize) -> bool + Sync),
     ) -> Result<Linked, IndexError> {
-        if !hints.is_empty() && self.nodes.live() >= limits::GRAPH_MIN {
-            if let Some(linked) = self.restore(hints, progress)? {
-                return Ok(linked);
-            }
+        if !hints.is_empty()
+            && self.nodes.live() >= limits::GRAPH_MIN
+            && let Some(linked) = self.restore(hints, progress)?
+        {
+            return Ok(linked);
         }
         self.build(progress)?;
         Ok(Linked {
@@ -72,7 +77,8 @@ impl Hnsw {
         go_on(0)?;
         let by_id = ByRowId::of(self);
         let log = Log::read(self, hints, &by_id);
-        let (unhinted, gone) = (total - log.order.len(), log.gone);
+        let (known, gone) = (log.order.len(), log.gone);
+        let unhinted = total - known;
         if unhinted * UNHINTED_SHARE > total || log.gone * GONE_SHARE > log.records {
             return Ok(None);
         }
@@ -84,15 +90,18 @@ impl Hnsw {
         );
         self.number(&order);
         go_on(total / 4)?;
-        let mut graph = self.fill(&log);
+        let (mut graph, bereft) = self.fill(&log);
         drop(log);
         go_on(total / 2)?;
-        let thin: Vec<u32> = (0..total as u32)
-            .filter(|&node| {
-                let links = graph.links(0, node).len();
-                links < LINKS_MIN.min(self.params.m0) || graph.in_degree(node) < IN_LINKS_MIN
-            })
-            .collect();
+        let is_thin = |node: &u32| {
+            let links = graph.links(0, *node).len();
+            links < LINKS_MIN.min(self.params.m0) || graph.in_degree(*node) < IN_LINKS_MIN
+        };
+        // Those that had few links when the graph was whole are well placed with them.
+        let unhinted = known as u32..total as u32;
+        let mut thin: Vec<u32> = bereft.into_iter().chain(unhinted).filter(is_thin).collect();
+        thin.sort_unstable();
+        thin.dedup();
         if thin.len() * UNHINTED_SHARE > total {
             return Ok(None);
         }
@@ -109,15 +118,16 @@ impl Hnsw {
         go_on(total)?;
         Ok(Some(Linked {
             hinted: total - thin.len(),
-            added: unhinted,
+            added: total - known,
             gone,
             relinked: thin.len(),
             refused: false,
         }))
     }
 
-    /// The graph that a log tells of, over nodes in its order.
-    fn fill(&self, log: &Log<'_>) -> Graph {
+    /// The graph that a log tells of, over nodes in its order, and the nodes that lost links with
+    /// what is gone or told of elsewhere.
+    fn fill(&self, log: &Log<'_>) -> (Graph, Vec<u32>) {
         let nodes = self.nodes.len();
         let mut graph = Graph::new(&self.params);
         graph.reserve(nodes);
@@ -132,49 +142,61 @@ impl Hnsw {
             graph.begin_level(level, &above);
             level += 1;
         }
+        let (mut above, mut bereft) = (Vec::new(), Vec::new());
+        let mut lists = graph
+            .blocks_mut(BLOCK)
+            .map(|blocks| Lists::of(blocks, self.params.m0));
         for groups in log.groups.chunks(GROUPS) {
             let read = groups.par_iter().map(|group| self.links_of(log, group));
-            for links in read.collect::<Vec<Vec<Link>>>() {
-                for Link {
-                    level,
-                    mutual,
-                    from,
-                    to,
-                } in links
-                {
-                    graph.add(level, from, to);
-                    if mutual {
-                        graph.add(level, to, from);
-                    }
-                }
+            let mut read: Vec<Links> = read.collect();
+            for links in &mut read {
+                above.append(&mut links.above);
+                bereft.append(&mut links.bereft);
+            }
+            if let Some(lists) = &mut lists {
+                lists.add(&read);
             }
         }
+        for (level, link) in above {
+            graph.add_above(level, link.from, link.to);
+            if link.mutual {
+                graph.add_above(level, link.to, link.from);
+            }
+        }
+        graph.count_all();
         graph.begin_at(repair::best_entry(&self.parts()));
-        graph
+        (graph, bereft)
     }
 
     /// The links of a group, those of each node before those that lead to it from later ones.
-    fn links_of(&self, log: &Log<'_>, group: &Group<'_>) -> Vec<Link> {
-        let mut links = Vec::with_capacity(group.nodes.len() * self.params.m0);
+    fn links_of(&self, log: &Log<'_>, group: &Group<'_>) -> Links {
+        let mut links = Links {
+            bottom: Vec::with_capacity(group.nodes.len() * self.params.m0 / 2),
+            above: Vec::new(),
+            bereft: Vec::new(),
+        };
         let mut records = Records::of(group.bytes, &group.head);
         let mut list = List::default();
         for &from in &group.nodes {
             let show = |level: u8, list: &List| {
-                if from == NONE || level > self.nodes.level(from) {
-                    return;
-                }
                 for (nth, &link) in list.links.iter().enumerate() {
                     let to = log.node(group.head.by_place, link);
-                    if to == NONE || to == from || level > self.nodes.level(to) {
+                    let (has_from, has_to) = (from != NONE, to != NONE);
+                    if !(has_from && has_to) {
+                        links
+                            .bereft
+                            .extend([from, to].iter().filter(|&&node| node != NONE));
+                        continue;
+                    }
+                    if to == from || level > self.nodes.level(from).min(self.nodes.level(to)) {
                         continue;
                     }
                     let mutual = nth < list.mutual;
-                    links.push(Link {
-                        level,
-                        mutual,
-                        from,
-                        to,
-                    });
+                    let link = Link { mutual, from, to };
+                    match level {
+                        0 => links.bottom.push(link),
+                        _ => links.above.push((level, link)),
+                    }
                 }
             };
             if records.next(show, &mut list).is_none() {
@@ -225,11 +247,58 @@ impl Hnsw {
 }
 
 /// A link that a hint tells of.
+#[derive(Clone, Copy)]
 struct Link {
-    level: u8,
     mutual: bool,
     from: u32,
     to: u32,
+}
+
+/// The links that a group tells of.
+struct Links {
+    bottom: Vec<Link>,
+    /// Those of the levels above, with their level.
+    above: Vec<(u8, Link)>,
+    /// Nodes that are linked to what is not there.
+    bereft: Vec<u32>,
+}
+
+/// The lists of level 0 by worker: each has every so-manyeth block, so that workers share what
+/// near nodes bring, and every list has one writer, who adds to it in the order of the log.
+struct Lists<'a> {
+    m0: usize,
+    workers: Vec<Vec<&'a mut [u32]>>,
+}
+
+impl<'a> Lists<'a> {
+    fn of(blocks: impl Iterator<Item = &'a mut [u32]>, m0: usize) -> Self {
+        // A power of two, so that finding a block takes no division.
+        let count = 1 << rayon::current_num_threads().max(1).ilog2();
+        let mut workers: Vec<Vec<&mut [u32]>> = (0..count).map(|_| Vec::new()).collect();
+        for (nth, block) in blocks.enumerate() {
+            workers[nth % count].push(block);
+        }
+        Self { m0, workers }
+    }
+
+    fn add(&mut self, read: &[Links]) {
+        let (shift, m0) = (self.workers.len().trailing_zeros(), self.m0);
+        let workers = self.workers.par_iter_mut().enumerate();
+        workers.for_each(|(nth, blocks)| {
+            let mut add = |from: u32, to: u32| {
+                let (block, place) = (from as usize / BLOCK, from as usize % BLOCK);
+                if block & ((1 << shift) - 1) == nth {
+                    list::add(&mut blocks[block >> shift][place * m0..][..m0], to);
+                }
+            };
+            for link in read.iter().flat_map(|links| &links.bottom) {
+                add(link.from, link.to);
+                if link.mutual {
+                    add(link.to, link.from);
+                }
+            }
+        });
+    }
 }
 
 /// A group of the log and, by record, the number that its node has in the log's order; `NONE` for
