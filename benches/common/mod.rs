@@ -36,7 +36,7 @@ pub(crate) const K: usize = 10;
 /// Most queries of a set.
 const QUERIES_MAX: usize = 1_000;
 /// Rows written in one transaction while a table is filled.
-const FILL_BATCH: usize = 50_000;
+const FILL_BATCH: usize = 250_000;
 /// Every bench keeps its rows in one table of this name.
 pub(crate) const TABLE: &str = "bench";
 
