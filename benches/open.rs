@@ -2,7 +2,8 @@
 //!
 //! Criterion's groups `open/rows`, `open/dimension` and `open/kind` each vary one thing. The table
 //! at the end has the stages of the open report, the median of three opens: `check` proves the
-//! file and every page of it, `walk` reads the rows, `link` builds the index. Below it stands, for
+//! file and every page of it, `walk` reads the rows, `link` builds the index. HNSW tables are opened
+//! from files without links, which are found again, and with them, which are read. Below it stands, for
 //! every series over the number of rows, the exponent: the slope of log time over log rows, 1 for
 //! an open that is linear in its rows. Tables of fewer than 2,000 distinct vectors have no graph,
 //! so a series that begins below rises where the graph begins.
@@ -23,7 +24,9 @@ use common::{DataSet, HNSW_INT8, Kind, TABLE, fill, key_of, kinds, median, print
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
 use tempfile::TempDir;
-use vecstash::{Distance, OpenOptions, OpenReport, Return, SearchOptions, Table, VectorStore};
+use vecstash::{
+    Distance, IndexKind, OpenOptions, OpenReport, Return, SearchOptions, Table, VectorStore,
+};
 
 const THREADS: [usize; 2] = [1, 2];
 /// Opens per line of the table.
@@ -42,6 +45,8 @@ struct Case<'a> {
     rows: usize,
     kind: Kind,
     threads: usize,
+    /// Whether the file has links to read.
+    links: bool,
 }
 
 /// A line of the table.
@@ -51,6 +56,7 @@ struct Line {
     dim: usize,
     kind: &'static str,
     threads: usize,
+    links: &'static str,
     check: f64,
     walk: f64,
     link: f64,
@@ -132,13 +138,25 @@ fn measure(
     let folder = TempDir::new().expect("a temporary folder");
     let path = folder.path().join("open.vecstash");
     fill(&path, set, rows, kind);
-    for &threads in threads {
+    let links: &[bool] = match kind.index {
+        IndexKind::Hnsw => &[false, true],
+        _ => &[false],
+    };
+    let cases = links
+        .iter()
+        .flat_map(|&links| threads.iter().map(move |&t| (links, t)));
+    for (links, threads) in cases {
         let case = Case {
             set,
             rows,
             kind,
             threads,
+            links,
         };
+        if links {
+            // Writes the links, if the file has none.
+            case.open(&path).close().expect("the store closes");
+        }
         let line = case.line(&path);
         if line.total <= CRITERION_SECONDS_MAX {
             case.sample(group, &path);
@@ -149,7 +167,10 @@ fn measure(
 
 impl Case<'_> {
     fn open(&self, path: &Path) -> VectorStore {
-        let options = OpenOptions::new().create(false).threads(self.threads);
+        let options = OpenOptions::new()
+            .create(false)
+            .threads(self.threads)
+            .hinted_rows_min(if self.links { 0 } else { usize::MAX });
         options.open(path).expect("the store opens")
     }
 
@@ -178,6 +199,11 @@ impl Case<'_> {
             dim: self.set.base.dim(),
             kind: self.kind.name,
             threads: self.threads,
+            links: match (self.kind.index, self.links) {
+                (IndexKind::Hnsw, false) => "found",
+                (IndexKind::Hnsw, true) => "read",
+                _ => "none",
+            },
             check: of(|report| report.check_seconds),
             walk: of(|report| report.walk_seconds),
             link: of(|report| report.link_seconds),
@@ -190,8 +216,11 @@ impl Case<'_> {
     fn sample(&self, group: &mut Group<'_>, path: &Path) {
         let id = BenchmarkId::new(
             format!(
-                "{}/{}/{}_threads",
-                self.set.name, self.kind.name, self.threads
+                "{}/{}{}/{}_threads",
+                self.set.name,
+                self.kind.name,
+                if self.links { "/links" } else { "" },
+                self.threads
             ),
             self.rows,
         );
@@ -267,6 +296,7 @@ fn print_lines(lines: &[Line]) {
         "dim",
         "kind",
         "threads",
+        "links",
         "check s",
         "walk s",
         "link s",
@@ -282,6 +312,7 @@ fn print_lines(lines: &[Line]) {
             line.dim.to_string(),
             line.kind.to_string(),
             line.threads.to_string(),
+            line.links.to_string(),
             format!("{:.4}", line.check),
             format!("{:.4}", line.walk),
             format!("{:.4}", line.link),
@@ -296,7 +327,9 @@ fn print_lines(lines: &[Line]) {
 }
 
 fn print_exponents(lines: &[Line]) {
-    let same = |a: &Line, b: &Line| (&a.set, a.kind, a.threads) == (&b.set, b.kind, b.threads);
+    let same = |a: &Line, b: &Line| {
+        (&a.set, a.kind, a.threads, a.links) == (&b.set, b.kind, b.threads, b.links)
+    };
     let mut cells = Vec::new();
     for (i, first) in lines.iter().enumerate() {
         let series: Vec<&Line> = lines.iter().filter(|line| same(line, first)).collect();
@@ -312,12 +345,13 @@ fn print_exponents(lines: &[Line]) {
             first.set.clone(),
             first.kind.to_string(),
             first.threads.to_string(),
+            first.links.to_string(),
             slope(|line| line.total),
             slope(|line| line.link),
             slope(|line| line.walk),
         ]);
     }
-    let head = ["set", "kind", "threads", "total", "link", "walk"];
+    let head = ["set", "kind", "threads", "links", "total", "link", "walk"];
     print_table("Exponent of the rows: seconds ~ rows^e", &head, &cells);
 }
 

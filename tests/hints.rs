@@ -102,6 +102,11 @@ fn an_open_reads_links_instead_of_finding_them() {
             after >= before - 0.005,
             "{name}: {after} where {before} was"
         );
+        drop(table);
+        store.close().expect("a close");
+        let store = place.open_with(&hinted());
+        let again = search(&store.table("t").unwrap(), &set);
+        assert_eq!(again, read, "{name}: two opens with no write between them");
     }
 }
 

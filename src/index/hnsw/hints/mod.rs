@@ -18,6 +18,8 @@
 
 mod read;
 mod restore;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use xxhash_rust::xxh3::xxh3_64;
