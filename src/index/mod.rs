@@ -169,6 +169,14 @@ impl Index {
         }
     }
 
+    /// Whether there are links that take long to find.
+    pub(crate) fn is_linked(&self) -> bool {
+        match self {
+            Self::Hnsw(hnsw) => hnsw.is_linked(),
+            _ => false,
+        }
+    }
+
     /// What would help to build this index again, a group of some ten thousand bytes each; none
     /// where nothing would.
     pub(crate) fn hints(&self) -> Vec<Vec<u8>> {

@@ -166,13 +166,13 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Atomic commits of any size, and logs of links.
+    /// Atomic commits of any size.
     #[must_use]
     pub const fn atomic() -> Self {
         Self {
             atomic: true,
             read_only: false,
-            links: true,
+            links: false,
         }
     }
 }

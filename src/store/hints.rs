@@ -1,8 +1,9 @@
 //! The log of links: what a table's graph looks like, kept in the file so that the next open need
 //! not find it again.
 //!
-//! The whole graph is written once a table is large enough, again whenever a quarter of its rows
-//! have changed since, and at a close after fewer changes; rows that come in between are added a
+//! The whole graph is written with the first change of a table that is large enough, again whenever
+//! a quarter of its rows have changed since, and at a close after fewer changes. An open writes
+//! nothing, so that a full disk keeps nobody from reading. Rows that come in between are added a
 //! thousand at a time. A crash loses the last of these at most, and the open that follows
 //! searches for what their links are. Nothing but the time of an open depends on the log.
 
@@ -13,9 +14,8 @@ use parking_lot::Mutex;
 use super::shared::{Seat, StoreCore, TableCore};
 use crate::error::StoreError;
 use crate::ids::{RowId, Slot};
-use crate::inner_index::Linked;
+use crate::inner_index::{Index, Linked};
 use crate::inner_storage::{Change, Durability};
-use crate::schema::IndexKind;
 
 /// New rows that are added to the log together: a group then fills its pages.
 const PENDING: usize = 1_000;
@@ -34,6 +34,8 @@ pub(crate) struct HintLog {
     changed: usize,
     /// Rows that came since anything was written.
     pending: Vec<(Slot, RowId)>,
+    /// Whether the backend has refused: it is not asked again before the next open.
+    refused: bool,
 }
 
 impl HintLog {
@@ -43,17 +45,19 @@ impl HintLog {
             logged: linked.hinted > 0
                 && linked.relinked + linked.gone <= rows / CHANGED_SHARE_AT_CLOSE,
             changed: linked.relinked + linked.gone + linked.added,
-            pending: Vec::new(),
+            ..Self::default()
         })
     }
 }
 
 impl StoreCore {
     fn keeps_hints(&self, table: &TableCore) -> bool {
-        table.kind == IndexKind::Hnsw
-            && self.capabilities.links
-            && !self.capabilities.read_only
-            && table.state.read().keys.len() >= self.options.hinted_rows_min
+        if !self.capabilities.links || self.capabilities.read_only {
+            return false;
+        }
+        let state = table.state.read();
+        state.keys.len() >= self.options.hinted_rows_min
+            && state.index.as_ref().is_some_and(Index::is_linked)
     }
 
     /// Notes what a published change brought and took, and writes what is due. The rows are
@@ -65,6 +69,9 @@ impl StoreCore {
         }
         let rows = table.state.read().keys.len();
         let mut log = table.hints.lock();
+        if log.refused {
+            return;
+        }
         log.changed += published.came.len() + published.went;
         log.pending.extend(published.came);
         let is_due = !log.logged || published.anew || log.changed > rows / CHANGED_SHARE;
@@ -76,21 +83,26 @@ impl StoreCore {
             }
             () => Ok(()),
         };
-        drop(log);
         if let Err(error) = written {
+            *log = HintLog {
+                refused: true,
+                ..HintLog::default()
+            };
             self.note_failure("writing links", &error);
             tracing::error!(table = %table.key.name, error = %error.chain(), "links not kept");
         }
     }
 
-    /// Writes what an open or a close finds missing in the log.
+    /// Writes what a close finds missing in the log.
     fn complete_hints(&self, seat: &mut Seat, table: &TableCore) -> Result<(), StoreError> {
         if !self.keeps_hints(table) {
             return Ok(());
         }
         let rows = table.state.read().keys.len();
         let mut log = table.hints.lock();
-        if !log.logged || log.changed > rows / CHANGED_SHARE_AT_CLOSE {
+        if log.refused {
+            Ok(())
+        } else if !log.logged || log.changed > rows / CHANGED_SHARE_AT_CLOSE {
             self.log_all(seat, table, &mut log)
         } else if log.pending.is_empty() {
             Ok(())

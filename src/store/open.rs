@@ -81,7 +81,6 @@ impl OpenOptions {
             let table = self.open_table(&core, stored, &mut report, started)?;
             core.register(Arc::new(table));
         }
-        core.complete_all_hints(&mut core.seat.lock());
         report.total_seconds = started.elapsed().as_secs_f64();
         tracing::info!(
             rows = report.rows,

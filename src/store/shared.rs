@@ -296,7 +296,8 @@ impl Drop for StoreCore {
     fn drop(&mut self) {
         // Its thread holds the backend: once it is gone, so is the file's lock.
         drop(self.flusher.take());
-        if self.health.check().is_ok() {
+        // An open that failed or was cancelled leaves the file alone.
+        if self.report.get().is_some() && self.health.check().is_ok() {
             let seat = Arc::clone(&self.seat);
             self.complete_all_hints(&mut seat.lock());
         }

@@ -198,7 +198,10 @@ impl StoreCore {
                 Published::ANEW
             }
         };
-        self.keep_hints(seat, &table, published);
+        let kept = || self.keep_hints(seat, &table, published);
+        if catch_unwind(AssertUnwindSafe(kept)).is_err() {
+            tracing::error!(table = %table.key.name, "a panic while links were kept");
+        }
         // The rows are durable and found, fitted anew or not: no answer to their writer. What
         // the store cannot go on after is in its health.
         if let Err(error) = self.refit_turbo(seat, &table) {

@@ -67,6 +67,8 @@ pub(crate) struct Hnsw {
 struct Sweep {
     /// Nodes below this one are done.
     next: u32,
+    /// Nodes from this one on came later, and never had links to the doomed.
+    end: u32,
     /// Nodes that were dead when the pass began: at its end no link leads to them.
     doomed: Vec<u32>,
 }
@@ -209,6 +211,10 @@ impl Hnsw {
 
     pub(super) fn dead(&self) -> usize {
         self.nodes.dead()
+    }
+
+    pub(super) fn is_linked(&self) -> bool {
+        self.graph.is_some()
     }
 
     pub(super) fn distinct(&self) -> usize {

@@ -10,7 +10,7 @@ use crate::distance::Distance;
 use crate::ids::{RowId, Slot};
 
 /// Highest level a node can be drawn: with `m` of 2, a level for every bit of a row count.
-const LEVEL_MAX: u8 = 30;
+pub(super) const LEVEL_MAX: u8 = 30;
 
 /// State bits above the level: a node without rows, and one whose rows are all hidden.
 pub(super) const DEAD: u8 = 1 << 5;
@@ -208,7 +208,8 @@ impl Nodes {
         let member = self.members[node as usize];
         if member & SHARED == 0 {
             self.members[node as usize] = NONE;
-            self.states[node as usize] |= DEAD;
+            let state = &mut self.states[node as usize];
+            *state = *state & !HIDDEN | DEAD;
             self.dead += 1;
             return;
         }

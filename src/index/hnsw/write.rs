@@ -1,5 +1,7 @@
 //! Writing in two steps: work out a patch while searches go on, then put it in place.
 
+use std::ops::Range;
+
 use super::super::codes::{Coder, Codes};
 use super::super::twins::{CodeHash, Twins};
 use super::super::{Entry, Plan};
@@ -216,7 +218,8 @@ impl Hnsw {
                 self.edit(edits);
                 if let Some(doomed) = doomed {
                     self.nodes.doom(&doomed);
-                    self.sweep = Some(Sweep { next, doomed });
+                    let end = self.nodes.len() as u32;
+                    self.sweep = Some(Sweep { next, end, doomed });
                 } else if let Some(sweep) = &mut self.sweep {
                     sweep.next = next;
                 }
@@ -274,6 +277,10 @@ impl Hnsw {
             }
         }
         self.nodes.release(&doomed);
+        // Nodes that died meanwhile may have had all their in-links from the doomed: none of them
+        // lives again.
+        let dead: Vec<u32> = self.nodes.dead_nodes().collect();
+        self.nodes.doom(&dead);
         self.epoch += 1;
         self.unproved = usize::MAX;
     }
@@ -305,7 +312,8 @@ impl Hnsw {
         }
         if dead > DEAD_MIN && dead as f64 > DEAD_SHARE * (live + dead) as f64 {
             let doomed: Vec<u32> = self.nodes.dead_nodes().collect();
-            let (next, edits) = self.slice(graph, 0, &doomed, budget);
+            let nodes = 0..self.nodes.len() as u32;
+            let (next, edits) = self.slice(graph, nodes, &doomed, budget);
             return Some(HnswPatch::Sweep {
                 doomed: Some(doomed),
                 next,
@@ -320,8 +328,9 @@ impl Hnsw {
     }
 
     fn sweep_on(&self, graph: &Graph, sweep: &Sweep, budget: usize) -> HnswPatch {
-        if (sweep.next as usize) < self.nodes.len() {
-            let (next, edits) = self.slice(graph, sweep.next, &sweep.doomed, budget);
+        if sweep.next < sweep.end {
+            let nodes = sweep.next..sweep.end;
+            let (next, edits) = self.slice(graph, nodes, &sweep.doomed, budget);
             return HnswPatch::Sweep {
                 doomed: None,
                 next,
@@ -339,12 +348,17 @@ impl Hnsw {
 
     /// Takes links to the doomed out of the next lists. The doomed keep theirs, which lead walks on
     /// until the sweep ends.
-    fn slice(&self, graph: &Graph, first: u32, doomed: &[u32], budget: usize) -> (u32, Edits) {
-        let end = (first as usize)
-            .saturating_add(budget.max(1))
-            .min(self.nodes.len()) as u32;
+    fn slice(
+        &self,
+        graph: &Graph,
+        nodes: Range<u32>,
+        doomed: &[u32],
+        budget: usize,
+    ) -> (u32, Edits) {
+        let budget = u32::try_from(budget.max(1)).unwrap_or(u32::MAX);
+        let end = nodes.start.saturating_add(budget).min(nodes.end);
         let stays = |node: &u32| !self.nodes.is_free(*node) && doomed.binary_search(node).is_err();
-        let nodes: Vec<u32> = (first..end).filter(stays).collect();
+        let nodes: Vec<u32> = (nodes.start..end).filter(stays).collect();
         (
             end,
             repair::consolidate(&self.parts(), graph, &nodes, doomed),

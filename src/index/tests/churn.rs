@@ -65,6 +65,23 @@ fn rows_written_again_find_their_nodes() {
 }
 
 #[test]
+fn a_sweep_ends_while_rows_come_in_one_by_one() {
+    let (base, _) = glove();
+    let (first, rest) = base.split_at(2_500);
+    let mut bench = Bench::load(spec(100, Codec::Int8Quantized, Distance::Euclidean), first);
+    for slot in 0..300 {
+        bench.remove(slot);
+    }
+    for row in rest {
+        bench.insert(std::slice::from_ref(row));
+        if let Some(patch) = bench.index.maintain(64) {
+            bench.index.apply(patch);
+        }
+    }
+    assert_eq!(bench.index.dead(), 0);
+}
+
+#[test]
 fn a_table_that_is_mostly_dead_is_linked_anew() {
     let (base, queries) = glove();
     let mut bench = Bench::load(spec(100, Codec::Int8Quantized, Distance::Euclidean), &base);

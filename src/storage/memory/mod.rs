@@ -221,7 +221,10 @@ impl Backend for MemoryBackend {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities::atomic()
+        Capabilities {
+            links: true,
+            ..Capabilities::atomic()
+        }
     }
 
     fn list_tables(&self) -> Result<Catalog, StoreError> {

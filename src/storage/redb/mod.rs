@@ -269,6 +269,7 @@ impl Backend for RedbBackend {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             read_only: self.read_only,
+            links: true,
             ..Capabilities::atomic()
         }
     }

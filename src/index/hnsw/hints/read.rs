@@ -7,7 +7,7 @@ use crate::ids::RowId;
 const LINKS_MAX: u64 = crate::limits::M_MAX as u64;
 
 /// Most levels above the lowest that a record may have.
-const LEVELS_MAX: u64 = 31;
+const LEVELS_MAX: u64 = super::super::nodes::LEVEL_MAX as u64;
 
 /// What the head of a group says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,13 +66,13 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// The next record: its row, and its lists through `show(level, list)`. `None` at the end, and
+    /// The next record: its row and its level, and its lists through `show(level, list)`. `None` at the end, and
     /// where the bytes are no record.
     pub(super) fn next(
         &mut self,
         mut show: impl FnMut(u8, &List),
         list: &mut List,
-    ) -> Option<RowId> {
+    ) -> Option<(RowId, u8)> {
         self.left = self.left.checked_sub(1)?;
         let id = self.before.checked_add(unzigzag(self.number()?))?;
         self.before = id;
@@ -88,7 +88,7 @@ impl<'a> Records<'a> {
             list.mutual = mutual as usize;
             show(level, list);
         }
-        Some(RowId::new(u64::try_from(id).ok()?))
+        Some((RowId::new(u64::try_from(id).ok()?), levels as u8))
     }
 
     fn numbers(&mut self, own: i64, count: u64, to: &mut Vec<i64>) -> Option<()> {

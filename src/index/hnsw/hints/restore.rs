@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::super::graph::Graph;
 use super::super::insert::{Newcomer, Space, find_candidates, link, map};
 use super::super::list;
-use super::super::nodes::DEAD;
+use super::super::nodes::{DEAD, LEVEL_MAX};
 use super::super::search::{Scorer, descend};
 use super::super::{Hnsw, repair};
 use super::Linked;
@@ -88,7 +88,17 @@ impl Hnsw {
                 .nodes()
                 .filter(|&node| log.number[node as usize] == NONE),
         );
+        // A row id twice, or lists of levels that nobody draws: somebody else's file.
+        let levels: usize = log.levels.iter().map(|&level| usize::from(level)).sum();
+        if order.len() != total || levels > 2 * total + usize::from(LEVEL_MAX) {
+            return Ok(None);
+        }
         self.number(&order);
+        // A node that lives again, or whose first row left, has another level than its first row
+        // would be drawn now.
+        for (node, &level) in (0..).zip(&log.levels) {
+            self.nodes.set_level(node, level);
+        }
         go_on(total / 4)?;
         let (mut graph, bereft) = self.fill(&log);
         drop(log);
@@ -238,7 +248,12 @@ impl Hnsw {
                     let start = descend(graph, entry, 0, &scorer);
                     let walk = &mut scratch.walk;
                     walk.search_layer(graph, 0, &[start], SAMPLE_EF, usize::MAX, &scorer);
-                    walk.found().any(|near| near.node == node)
+                    // Under inner products longer rows are nearer to a row than it is itself.
+                    let own = scorer.key(node);
+                    let found = || walk.found();
+                    let nearer =
+                        || found().count() == SAMPLE_EF && found().all(|near| near.key <= own);
+                    found().any(|near| near.node == node) || nearer()
                 })
             })
         });
@@ -307,13 +322,15 @@ struct Group<'a> {
     bytes: &'a [u8],
     head: Head,
     nodes: Vec<u32>,
+    levels: Vec<u8>,
 }
 
 /// What the groups of a log tell of.
 struct Log<'a> {
     groups: Vec<Group<'a>>,
-    /// Nodes in the order of their records.
+    /// Nodes in the order of their records, and their levels.
     order: Vec<u32>,
+    levels: Vec<u8>,
     /// The place in `order` of every node.
     number: Vec<u32>,
     /// The place in `order` of the node of every place.
@@ -341,14 +358,21 @@ impl<'a> Log<'a> {
                 }
                 let mut records = Records::of(bytes, &head);
                 let mut list = List::default();
-                let ids = std::iter::from_fn(|| records.next(|_, _| (), &mut list));
-                let nodes = ids.map(|id| by_id.get(id)).collect();
-                Some(Group { bytes, head, nodes })
+                let records = std::iter::from_fn(|| records.next(|_, _| (), &mut list));
+                let known = records.map(|(id, level)| (by_id.get(id), level));
+                let (nodes, levels) = known.unzip();
+                Some(Group {
+                    bytes,
+                    head,
+                    nodes,
+                    levels,
+                })
             })
             .collect();
         let mut log = Log {
             groups: groups.into_iter().flatten().collect(),
             order: Vec::with_capacity(nodes),
+            levels: Vec::with_capacity(nodes),
             number: vec![NONE; nodes],
             places: Vec::new(),
             by_id,
@@ -369,6 +393,7 @@ impl<'a> Log<'a> {
                 }
                 *number = log.order.len() as u32;
                 log.order.push(*node);
+                log.levels.push(group.levels[nth]);
                 *node = *number;
                 if group.head.by_place {
                     let place = group.head.first as usize + nth;

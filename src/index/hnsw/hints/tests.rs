@@ -16,17 +16,25 @@ fn id_of(row: usize) -> RowId {
     RowId::new(row as u64 + 7)
 }
 
-/// An index of rows in loose clusters, loaded and not linked; a row's slot is its number.
-fn loaded(rows: impl Iterator<Item = usize>) -> Hnsw {
-    let mut index = Hnsw::new(&IndexSpec {
+fn spec(distance: Distance) -> IndexSpec {
+    IndexSpec {
         dim: 16,
         codec: Codec::Int8Quantized,
-        distance: Distance::Euclidean,
+        distance,
         hnsw: HnswParams::default(),
         kind: IndexKind::Hnsw,
         resident: Residence::Compact,
         fit: None,
-    });
+    }
+}
+
+/// An index of rows in loose clusters, loaded and not linked; a row's slot is its number.
+fn loaded(rows: impl Iterator<Item = usize>) -> Hnsw {
+    loaded_as(rows, id_of)
+}
+
+fn loaded_as(rows: impl Iterator<Item = usize>, id_of: impl Fn(usize) -> RowId) -> Hnsw {
+    let mut index = Hnsw::new(&spec(Distance::Euclidean));
     for row in rows {
         let draw =
             |seed: usize, i: u8| xxh3_64_with_seed(&[i], seed as u64) as f32 / u64::MAX as f32;
@@ -108,6 +116,69 @@ fn rows_that_came_later_are_told_of_by_their_ids() {
         let node = after.rows.node(Slot::new(row)).unwrap();
         assert!(graph.links(0, node).len() >= 4, "row {row}");
     }
+}
+
+/// A node that lives again keeps its level, which its new row would not be drawn.
+#[test]
+fn rows_written_again_keep_the_levels_above() {
+    let mut before = built();
+    for row in 0..ROWS {
+        let node = before.rows.node(Slot::new(row)).unwrap();
+        let point = before.nodes.point(node);
+        let (bytes, terms) = (point.bytes[..16].to_vec(), *point.terms);
+        before.remove(Slot::new(row));
+        let params = [terms.min, terms.scale];
+        let patch = before.prepare(vec![Entry {
+            slot: Slot::new(row),
+            id: id_of(ROWS + row),
+            vector: EncodedView {
+                codec: Codec::Int8Quantized,
+                dim: 16,
+                bytes: &bytes,
+                params: &params,
+            },
+            plan: None,
+        }]);
+        before.apply(patch);
+    }
+    before.publish(id_of(2 * ROWS));
+    assert_eq!(before.nodes.len(), ROWS, "every row found its node");
+    let hints = before.hints();
+    let mut after = loaded_as(0..ROWS, |row| id_of(ROWS + row));
+    let linked = after.build_from(&hints, &|_, _| true).unwrap();
+    assert_eq!((linked.hinted, linked.relinked), (ROWS, 0));
+    assert_eq!(links(&after), links(&before));
+}
+
+/// Under inner products a row is not its own nearest.
+#[test]
+fn hints_serve_inner_products_of_rows_of_very_different_lengths() {
+    let load = || {
+        let mut index = Hnsw::new(&spec(Distance::DotProduct));
+        for row in 0..ROWS {
+            let draw = |i: u8| xxh3_64_with_seed(&[i], row as u64) as f32 / u64::MAX as f32 - 0.5;
+            let length = (3.0 * draw(99)).exp();
+            let vector: Vec<f32> = (0..16).map(|i| length * draw(i)).collect();
+            let encoded = Codec::Int8Quantized.encoder().encode(&vector).unwrap();
+            index.load(Slot::new(row), id_of(row), encoded.view());
+        }
+        index
+    };
+    let mut before = load();
+    before.build(&|_, _| true).unwrap();
+    let mut after = load();
+    let linked = after.build_from(&before.hints(), &|_, _| true).unwrap();
+    assert!(!linked.refused);
+    assert_eq!(links(&after), links(&before));
+}
+
+/// Nobody numbers two rows alike, except whoever wrote a file to harm us.
+#[test]
+fn a_row_id_twice_is_survived() {
+    let hints = built().hints();
+    let mut after = loaded_as(0..ROWS, |row| id_of(if row == 9 { 3 } else { row }));
+    let linked = after.build_from(&hints, &|_, _| true).unwrap();
+    assert!(linked.refused);
 }
 
 #[test]
