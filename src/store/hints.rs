@@ -51,23 +51,24 @@ impl HintLog {
 }
 
 impl StoreCore {
-    fn keeps_hints(&self, table: &TableCore) -> bool {
+    /// How many rows a table has, if it keeps hints.
+    fn hinted_rows(&self, table: &TableCore) -> Option<usize> {
         if !self.capabilities.links || self.capabilities.read_only {
-            return false;
+            return None;
         }
         let state = table.state.read();
-        state.keys.len() >= self.options.hinted_rows_min
-            && state.index.as_ref().is_some_and(Index::is_linked)
+        let is_linked = state.index.as_ref().is_some_and(Index::is_linked);
+        let rows = state.keys.len();
+        (is_linked && rows >= self.options.hinted_rows_min).then_some(rows)
     }
 
     /// Notes what a published change brought and took, and writes what is due. The rows are
     /// durable and found already, so a failure is no answer to their writer.
     pub(crate) fn keep_hints(&self, seat: &mut Seat, table: &TableCore, published: Published) {
-        if !self.keeps_hints(table) {
+        let Some(rows) = self.hinted_rows(table) else {
             *table.hints.lock() = HintLog::default();
             return;
-        }
-        let rows = table.state.read().keys.len();
+        };
         let mut log = table.hints.lock();
         if log.refused {
             return;
@@ -88,17 +89,21 @@ impl StoreCore {
                 refused: true,
                 ..HintLog::default()
             };
-            self.note_failure("writing links", &error);
-            tracing::error!(table = %table.key.name, error = %error.chain(), "links not kept");
+            self.note_unwritten(table, &error);
         }
+    }
+
+    /// A failure costs the next open time, and what the backend's failures cost anyway.
+    fn note_unwritten(&self, table: &TableCore, error: &StoreError) {
+        self.note_failure("writing links", error);
+        tracing::error!(table = %table.key.name, error = %error.chain(), "links not kept");
     }
 
     /// Writes what a close finds missing in the log.
     fn complete_hints(&self, seat: &mut Seat, table: &TableCore) -> Result<(), StoreError> {
-        if !self.keeps_hints(table) {
+        let Some(rows) = self.hinted_rows(table) else {
             return Ok(());
-        }
-        let rows = table.state.read().keys.len();
+        };
         let mut log = table.hints.lock();
         if log.refused {
             Ok(())
@@ -111,12 +116,11 @@ impl StoreCore {
         }
     }
 
-    /// As `complete_hints` for every table; a failure costs the next open time and nothing else.
+    /// As `complete_hints` for every table.
     pub(crate) fn complete_all_hints(&self, seat: &mut Seat) {
         for table in self.all_tables() {
             if let Err(error) = self.complete_hints(seat, &table) {
-                self.note_failure("writing links", &error);
-                tracing::error!(table = %table.key.name, error = %error.chain(), "links not kept");
+                self.note_unwritten(&table, &error);
             }
         }
     }

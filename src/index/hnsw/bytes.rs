@@ -7,22 +7,14 @@ use super::{Hnsw, Slot};
 use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedVector};
 use crate::ids::RowId;
-use crate::inner_index::{IndexSpec, SearchSpec};
-use crate::schema::{HnswParams, IndexKind, Residence};
+use crate::inner_index::SearchSpec;
+use crate::inner_index::tests::spec;
 
 const DIM: usize = 128;
 
 /// An index that `load` and `build` would make, but for the order of its nodes and its links.
 fn index(rows: usize) -> Hnsw {
-    let mut index = Hnsw::new(&IndexSpec {
-        dim: DIM,
-        codec: Codec::Int8Quantized,
-        distance: Distance::Euclidean,
-        hnsw: HnswParams::default(),
-        kind: IndexKind::Hnsw,
-        resident: Residence::Compact,
-        fit: None,
-    });
+    let mut index = Hnsw::new(&spec(DIM, Codec::Int8Quantized, Distance::Euclidean));
     index.reserve(rows);
     for row in 0..rows {
         let words =

@@ -356,6 +356,17 @@ pub(super) fn find_candidates(
     point: Point<'_>,
     level: u8,
 ) -> Pools {
+    search_candidates(parts, graph, point, level, parts.params.ef_construction)
+}
+
+/// As `find_candidates`, with a pool of this size.
+pub(super) fn search_candidates(
+    parts: &Parts<'_>,
+    graph: &Graph,
+    point: Point<'_>,
+    level: u8,
+    ef: usize,
+) -> Pools {
     parts.scratches.lend(|scratch| {
         scratch.probe.aim(point);
         let scorer = Scorer {
@@ -363,7 +374,6 @@ pub(super) fn find_candidates(
             probe: &scratch.probe,
             skip: DEAD,
         };
-        let ef = parts.params.ef_construction;
         candidates(graph, &scorer, level, ef, &mut scratch.walk)
     })
 }

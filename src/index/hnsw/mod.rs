@@ -157,14 +157,19 @@ impl Hnsw {
         let new_of_old = self.nodes.renumber(order);
         self.rows.renumber(&new_of_old);
         for node in 0..self.nodes.len() as u32 {
-            let first = self.nodes.slots(node).first();
-            let id = first.and_then(|&slot| self.rows.id(Slot::from_raw(slot)));
-            let level = self.level_of(id.unwrap_or_default());
+            let level = self.level_of(self.first_row(node));
             self.nodes.set_level(node, level);
         }
         self.rows.show_all();
         self.nodes.publish(&self.rows, false);
         self.version += 1;
+    }
+
+    /// The id of a live node's first row, which names the node.
+    fn first_row(&self, node: u32) -> RowId {
+        let first = self.nodes.slots(node).first();
+        let id = first.and_then(|&slot| self.rows.id(Slot::from_raw(slot)));
+        id.unwrap_or_default()
     }
 
     fn level_of(&self, id: RowId) -> u8 {

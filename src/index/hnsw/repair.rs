@@ -221,19 +221,10 @@ mod tests {
     use crate::distance::Distance;
     use crate::encoding::Codec;
     use crate::ids::{RowId, Slot};
-    use crate::inner_index::IndexSpec;
-    use crate::schema::{HnswParams, IndexKind, Residence};
+    use crate::inner_index::tests::spec;
 
     fn index(rows: usize) -> Hnsw {
-        let mut index = Hnsw::new(&IndexSpec {
-            dim: 16,
-            codec: Codec::Int8Quantized,
-            distance: Distance::Euclidean,
-            hnsw: HnswParams::default(),
-            kind: IndexKind::Hnsw,
-            resident: Residence::Compact,
-            fit: None,
-        });
+        let mut index = Hnsw::new(&spec(16, Codec::Int8Quantized, Distance::Euclidean));
         for row in 0..rows {
             let value = |i: u8| xxh3_64_with_seed(&[i], row as u64) as f32 / u64::MAX as f32;
             let vector: Vec<f32> = (0..16).map(value).collect();

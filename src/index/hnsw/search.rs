@@ -55,11 +55,6 @@ impl Scorer<'_> {
         self.probe.keys(&points[..nodes.len()])
     }
 
-    /// The key of one node.
-    pub(super) fn key(&self, node: u32) -> f32 {
-        self.keys(&[node])[0]
-    }
-
     /// The nearest of `nodes`; of equals the one with the lowest number.
     fn nearest(&self, nodes: &[u32]) -> Option<Near> {
         let groups = nodes.chunks(ROWS_MAX);

@@ -10,7 +10,8 @@ use crate::encoding::EncodedVector;
 
 const DISTANCES: [Distance; 3] = [Distance::Euclidean, Distance::Cosine, Distance::DotProduct];
 
-fn spec(dim: usize, codec: Codec, distance: Distance) -> IndexSpec {
+/// An HNSW table of default parameters.
+pub(super) fn spec(dim: usize, codec: Codec, distance: Distance) -> IndexSpec {
     IndexSpec {
         dim,
         codec,

@@ -66,8 +66,8 @@ impl<'a> Records<'a> {
         }
     }
 
-    /// The next record: its row and its level, and its lists through `show(level, list)`. `None` at the end, and
-    /// where the bytes are no record.
+    /// The next record: its row and its level, and its lists through `show(level, list)`. `None`
+    /// at the end, and where the bytes are no record.
     pub(super) fn next(
         &mut self,
         mut show: impl FnMut(u8, &List),

@@ -4,11 +4,10 @@
 use rayon::prelude::*;
 
 use super::super::graph::Graph;
-use super::super::insert::{Newcomer, Space, find_candidates, link, map};
+use super::super::insert::{Newcomer, Space, find_candidates, link, map, search_candidates};
 use super::super::list;
-use super::super::nodes::{DEAD, LEVEL_MAX};
-use super::super::search::{Scorer, descend};
-use super::super::{Hnsw, repair};
+use super::super::nodes::LEVEL_MAX;
+use super::super::{Hnsw, bulk, repair};
 use super::Linked;
 use super::read::{Head, List, Records};
 use crate::error::IndexError;
@@ -142,15 +141,8 @@ impl Hnsw {
         let mut graph = Graph::new(&self.params);
         graph.reserve(nodes);
         graph.grow(nodes);
-        let mut level = 1;
-        loop {
-            let above = (0..nodes as u32).filter(|&node| self.nodes.level(node) >= level);
-            let above: Vec<u32> = above.collect();
-            if above.is_empty() {
-                break;
-            }
-            graph.begin_level(level, &above);
-            level += 1;
+        for (level, nodes) in (0..).zip(bulk::levels(&self.parts())).skip(1) {
+            graph.begin_level(level, &nodes);
         }
         let (mut above, mut bereft) = (Vec::new(), Vec::new());
         let mut lists = graph
@@ -236,26 +228,15 @@ impl Hnsw {
         let sample: Vec<u32> = (0..SAMPLE)
             .map(|nth| (nth * nodes / SAMPLE) as u32)
             .collect();
+        let space = Space::of(&self.nodes);
         let found = map(&sample, |&node| {
-            self.scratches.lend(|scratch| {
-                scratch.probe.aim(self.nodes.point(node));
-                let scorer = Scorer {
-                    nodes: &self.nodes,
-                    probe: &scratch.probe,
-                    skip: DEAD,
-                };
-                graph.entry().is_some_and(|entry| {
-                    let start = descend(graph, entry, 0, &scorer);
-                    let walk = &mut scratch.walk;
-                    walk.search_layer(graph, 0, &[start], SAMPLE_EF, usize::MAX, &scorer);
-                    // Under inner products longer rows are nearer to a row than it is itself.
-                    let own = scorer.key(node);
-                    let found = || walk.found();
-                    let nearer =
-                        || found().count() == SAMPLE_EF && found().all(|near| near.key <= own);
-                    found().any(|near| near.node == node) || nearer()
-                })
-            })
+            let point = self.nodes.point(node);
+            let pools = search_candidates(&self.parts(), graph, point, 0, SAMPLE_EF);
+            let pool = pools.into_iter().next().unwrap_or_default();
+            // Under inner products longer rows are nearer to a row than it is itself.
+            let own = space.near(node, node).key;
+            let nearer = || pool.len() == SAMPLE_EF && pool.iter().all(|near| near.key <= own);
+            pool.iter().any(|near| near.node == node) || nearer()
         });
         found.into_iter().filter(|&found| found).count() >= SAMPLE_FOUND
     }
@@ -436,13 +417,9 @@ enum ByRowId {
 impl ByRowId {
     fn of(index: &mut Hnsw) -> Self {
         index.nodes.order_rows(&index.rows);
-        let rows = (0..index.nodes.len() as u32).filter_map(|node| {
-            let slot = index.nodes.slots(node).first()?;
-            Some((
-                index.rows.id(crate::ids::Slot::from_raw(*slot))?.get(),
-                node,
-            ))
-        });
+        let index = &*index;
+        let nodes = 0..index.nodes.len() as u32;
+        let rows = nodes.map(|node| (index.first_row(node).get(), node));
         let (first, last) = rows.clone().fold((u64::MAX, 0), |(first, last), (id, _)| {
             (first.min(id), last.max(id))
         });

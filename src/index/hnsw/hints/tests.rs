@@ -7,25 +7,13 @@ use super::read::{Head, List, Records};
 use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedView};
 use crate::ids::{RowId, Slot};
-use crate::inner_index::{Entry, IndexSpec};
-use crate::schema::{HnswParams, IndexKind, Residence};
+use crate::inner_index::Entry;
+use crate::inner_index::tests::spec;
 
 const ROWS: usize = 2_400;
 
 fn id_of(row: usize) -> RowId {
     RowId::new(row as u64 + 7)
-}
-
-fn spec(distance: Distance) -> IndexSpec {
-    IndexSpec {
-        dim: 16,
-        codec: Codec::Int8Quantized,
-        distance,
-        hnsw: HnswParams::default(),
-        kind: IndexKind::Hnsw,
-        resident: Residence::Compact,
-        fit: None,
-    }
 }
 
 /// An index of rows in loose clusters, loaded and not linked; a row's slot is its number.
@@ -34,7 +22,7 @@ fn loaded(rows: impl Iterator<Item = usize>) -> Hnsw {
 }
 
 fn loaded_as(rows: impl Iterator<Item = usize>, id_of: impl Fn(usize) -> RowId) -> Hnsw {
-    let mut index = Hnsw::new(&spec(Distance::Euclidean));
+    let mut index = Hnsw::new(&spec(16, Codec::Int8Quantized, Distance::Euclidean));
     for row in rows {
         let draw =
             |seed: usize, i: u8| xxh3_64_with_seed(&[i], seed as u64) as f32 / u64::MAX as f32;
@@ -154,7 +142,7 @@ fn rows_written_again_keep_the_levels_above() {
 #[test]
 fn hints_serve_inner_products_of_rows_of_very_different_lengths() {
     let load = || {
-        let mut index = Hnsw::new(&spec(Distance::DotProduct));
+        let mut index = Hnsw::new(&spec(16, Codec::Int8Quantized, Distance::DotProduct));
         for row in 0..ROWS {
             let draw = |i: u8| xxh3_64_with_seed(&[i], row as u64) as f32 / u64::MAX as f32 - 0.5;
             let length = (3.0 * draw(99)).exp();

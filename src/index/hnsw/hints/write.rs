@@ -31,26 +31,12 @@ impl Hnsw {
             let mut writer = self.writer(BY_PLACE, first as u64);
             for &node in nodes {
                 let own = i64::from(places[node as usize]);
-                writer.record(
-                    self.first_row(node),
-                    self.nodes.level(node),
-                    |level, list| {
-                        for &link in graph.links(level, node) {
-                            let place = places[link as usize];
-                            if place == NOWHERE {
-                                continue;
-                            }
-                            let mutual = graph.links(level, link).contains(&node);
-                            // A mutual link stands in the list of the later of its two nodes.
-                            if !mutual {
-                                list.one_way.push(i64::from(place));
-                            } else if i64::from(place) < own {
-                                list.mutual.push(i64::from(place));
-                            }
-                        }
-                        own
-                    },
-                );
+                let name = |link: u32| match places[link as usize] {
+                    NOWHERE => None,
+                    place => Some(i64::from(place)),
+                };
+                // A mutual link stands in the list of the later of its two nodes.
+                self.record(graph, node, own, name, |other| other < own, &mut writer);
                 if writer.bytes.len() >= GROUP_BYTES {
                     first += writer.records as usize;
                     let next = self.writer(BY_PLACE, first as u64);
@@ -78,7 +64,12 @@ impl Hnsw {
             let node =
                 row.filter(|&node| self.rows.id(slot) == Some(id) && self.first_row(node) == id);
             if let Some(node) = node {
-                self.record_by_id(graph, node, id, &mut writer);
+                let own = id.get().cast_signed();
+                let name = |link: u32| {
+                    let lives = !self.nodes.is(link, DEAD);
+                    lives.then(|| self.first_row(link).get().cast_signed())
+                };
+                self.record(graph, node, own, name, |_| true, &mut writer);
             }
             if writer.bytes.len() >= GROUP_BYTES {
                 let next = self.writer(BY_ROW_ID, 0);
@@ -91,28 +82,30 @@ impl Hnsw {
         groups
     }
 
-    fn record_by_id(&self, graph: &Graph, node: u32, id: RowId, writer: &mut Writer) {
-        writer.record(id, self.nodes.level(node), |level, list| {
+    /// Adds the record of a node that is called `own`, with those of its links that have a name;
+    /// of mutual ones those that `tells`.
+    fn record(
+        &self,
+        graph: &Graph,
+        node: u32,
+        own: i64,
+        name: impl Fn(u32) -> Option<i64>,
+        tells: impl Fn(i64) -> bool,
+        writer: &mut Writer,
+    ) {
+        let level = self.nodes.level(node);
+        writer.record(self.first_row(node), level, own, |level, list| {
             for &link in graph.links(level, node) {
-                if self.nodes.is(link, DEAD) {
+                let Some(other) = name(link) else {
                     continue;
-                }
-                let other = self.first_row(link).get().cast_signed();
-                if graph.links(level, link).contains(&node) {
-                    list.mutual.push(other);
-                } else {
+                };
+                if !graph.links(level, link).contains(&node) {
                     list.one_way.push(other);
+                } else if tells(other) {
+                    list.mutual.push(other);
                 }
             }
-            id.get().cast_signed()
         });
-    }
-
-    /// The id of a live node's first row, which names the node.
-    fn first_row(&self, node: u32) -> RowId {
-        let first = self.nodes.slots(node).first();
-        let id = first.and_then(|&slot| self.rows.id(Slot::from_raw(slot)));
-        id.unwrap_or_default()
     }
 
     fn writer(&self, kind: u8, first: u64) -> Writer {
@@ -146,8 +139,8 @@ struct Writer {
 }
 
 impl Writer {
-    /// Adds the record of a node; `fill` tells a level's links and returns what they are near.
-    fn record(&mut self, id: RowId, level: u8, mut fill: impl FnMut(u8, &mut List) -> i64) {
+    /// Adds the record of a node; `fill` tells a level's links, which are near `own`.
+    fn record(&mut self, id: RowId, level: u8, own: i64, fill: impl Fn(u8, &mut List)) {
         let id = id.get().cast_signed();
         self.number(zigzag(id - self.before));
         self.before = id;
@@ -157,7 +150,7 @@ impl Writer {
         for level in 0..=level {
             list.mutual.clear();
             list.one_way.clear();
-            let own = fill(level, &mut list);
+            fill(level, &mut list);
             self.number(list.mutual.len() as u64);
             self.number(list.one_way.len() as u64);
             self.numbers(own, &mut list.mutual);
