@@ -8,6 +8,10 @@
 //! an open that is linear in its rows. Tables of fewer than 2,000 distinct vectors have no graph,
 //! so a series that begins below rises where the graph begins.
 //!
+//! `scan` is what is read and proved in any case: the same file opened by bare redb with its integrity
+//! check, and every byte of the rows' values read, once before the opens and once after. With
+//! `VECSTASH_BENCH_OUT` set to a folder, a plot of each set is written there.
+//!
 //! The file is in the system's cache, as after a restart of the process alone. `common/mod.rs`
 //! says how to run this on other data: that set is then opened at its full size, a half and a
 //! quarter. Opens of more than two seconds are measured for the table and not by criterion.
@@ -15,6 +19,8 @@
 //! Asserted at every open measured: the rows are all there, and twenty of them find themselves.
 
 mod common;
+#[path = "../src/cli/plot.rs"]
+mod plot;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,6 +29,7 @@ use common::truth::distance;
 use common::{DataSet, HNSW_INT8, Kind, TABLE, fill, key_of, kinds, median, print_table};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
+use redb::{Builder, ReadableDatabase, TableDefinition};
 use tempfile::TempDir;
 use vecstash::{
     Distance, IndexKind, OpenOptions, OpenReport, Return, SearchOptions, Table, VectorStore,
@@ -61,6 +68,7 @@ struct Line {
     walk: f64,
     link: f64,
     total: f64,
+    scan: f64,
     disk_bytes: f64,
     memory_bytes: f64,
 }
@@ -80,6 +88,9 @@ fn main() {
     criterion.final_summary();
     print_lines(&lines);
     print_exponents(&lines);
+    if let Some(folder) = std::env::var_os("VECSTASH_BENCH_OUT") {
+        write_plots(Path::new(&folder), &lines);
+    }
 }
 
 fn on_fixtures(criterion: &mut Criterion, lines: &mut Vec<Line>) {
@@ -176,6 +187,7 @@ impl Case<'_> {
 
     /// Opens the store a few times, asserts what it answers, and takes the medians.
     fn line(&self, path: &Path) -> Line {
+        let scan = scan(path, self.rows);
         let mut reports = Vec::new();
         let (mut disk, mut memory) = (0, 0);
         while reports.len() < OPENS {
@@ -208,6 +220,7 @@ impl Case<'_> {
             walk: of(|report| report.walk_seconds),
             link: of(|report| report.link_seconds),
             total: of(|report| report.total_seconds),
+            scan: scan.min(self::scan(path, self.rows)),
             disk_bytes: disk as f64 / self.rows as f64,
             memory_bytes: memory as f64 / self.rows as f64,
         }
@@ -253,6 +266,32 @@ impl Case<'_> {
             assert_finds_itself(&table, probe * (self.rows / probes));
         }
     }
+}
+
+/// Seconds that bare redb takes to check the file and to read every byte of its rows.
+fn scan(path: &Path, rows: usize) -> f64 {
+    let started = Instant::now();
+    let db = Builder::new()
+        .set_check_integrity_on_open(true)
+        .set_cache_size(32 << 20)
+        .open(path)
+        .expect("redb opens the file");
+    let txn = db.begin_read().expect("a read transaction");
+    let table = TableDefinition::<&[u8], &[u8]>::new("rows/1");
+    let table = txn.open_table(table).expect("the first table's rows");
+    let (mut read, mut sum) = (0, 0u64);
+    for entry in table.range::<&[u8]>(..).expect("a range") {
+        let (_, value) = entry.expect("a row");
+        read += 1;
+        sum += value
+            .value()
+            .iter()
+            .map(|&byte| u64::from(byte))
+            .sum::<u64>();
+    }
+    std::hint::black_box(sum);
+    assert_eq!(read, rows, "rows that redb sees");
+    started.elapsed().as_secs_f64()
 }
 
 /// Searches for the stored form of a row: nothing is nearer than the row, and the hit is the row
@@ -301,6 +340,8 @@ fn print_lines(lines: &[Line]) {
         "walk s",
         "link s",
         "total s",
+        "scan s",
+        "x scan",
         "rows/s",
         "disk B/row",
         "memory B/row",
@@ -317,6 +358,8 @@ fn print_lines(lines: &[Line]) {
             format!("{:.4}", line.walk),
             format!("{:.4}", line.link),
             format!("{:.4}", line.total),
+            format!("{:.4}", line.scan),
+            format!("{:.2}", line.total / line.scan),
             format!("{:.0}", line.rows as f64 / line.total),
             format!("{:.0}", line.disk_bytes),
             format!("{:.0}", line.memory_bytes),
@@ -339,7 +382,8 @@ fn print_exponents(lines: &[Line]) {
         }
         let slope = |of: fn(&Line) -> f64| {
             let points = series.iter().map(|line| (line.rows as f64, of(line)));
-            format!("{:.2}", exponent(&points.collect::<Vec<_>>()))
+            let exponent = plot::exponent(&points.collect::<Vec<_>>());
+            exponent.map_or_else(|| "-".to_string(), |e| format!("{e:.2}"))
         };
         cells.push(vec![
             first.set.clone(),
@@ -349,22 +393,41 @@ fn print_exponents(lines: &[Line]) {
             slope(|line| line.total),
             slope(|line| line.link),
             slope(|line| line.walk),
+            slope(|line| line.check),
         ]);
     }
-    let head = ["set", "kind", "threads", "links", "total", "link", "walk"];
+    let head = [
+        "set", "kind", "threads", "links", "total", "link", "walk", "check",
+    ];
     print_table("Exponent of the rows: seconds ~ rows^e", &head, &cells);
 }
 
-/// Slope of the least squares line through the logarithms.
-fn exponent(points: &[(f64, f64)]) -> f64 {
-    let logs = points.iter().map(|&(x, y)| (x.ln(), y.max(1e-9).ln()));
-    let logs: Vec<(f64, f64)> = logs.collect();
-    let n = logs.len() as f64;
-    let (mean_x, mean_y) = (
-        logs.iter().map(|p| p.0).sum::<f64>() / n,
-        logs.iter().map(|p| p.1).sum::<f64>() / n,
-    );
-    let covariance: f64 = logs.iter().map(|p| (p.0 - mean_x) * (p.1 - mean_y)).sum();
-    let variance: f64 = logs.iter().map(|p| (p.0 - mean_x).powi(2)).sum();
-    covariance / variance
+fn write_plots(folder: &Path, lines: &[Line]) {
+    let mut sets: Vec<(&str, usize)> = Vec::new();
+    for line in lines {
+        if !sets.contains(&(&line.set, line.dim)) {
+            sets.push((&line.set, line.dim));
+        }
+    }
+    for (set, dim) in sets {
+        let mut curves: Vec<plot::Curve> = Vec::new();
+        for line in lines.iter().filter(|line| line.set == set) {
+            let links = match line.links {
+                "none" => String::new(),
+                links => format!(", links {links}"),
+            };
+            let name = format!("{}{links}, {} threads", line.kind, line.threads);
+            let point = (line.rows as f64, line.total);
+            match curves.iter_mut().find(|curve| curve.name == name) {
+                Some(curve) => curve.points.push(point),
+                None => curves.push(plot::Curve {
+                    name,
+                    points: vec![point],
+                }),
+            }
+        }
+        let title = format!("Open: {set}, {dim} dimensions");
+        let svg = plot::svg(&title, ["rows", "seconds"], &curves);
+        std::fs::write(folder.join(format!("open-{set}.svg")), svg).expect("a plot is written");
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! Rows (key, vector, JSON metadata, timestamps) live in a [redb](https://docs.rs/redb) file. Each
 //! table's search index lives in memory and is rebuilt from the rows when the store is opened,
-//! before the first request is served. **The rows are the truth; the index is a memory of them.**
+//! before the first request is served, unless asked otherwise. **The rows are the truth; the index is a memory of them.**
 //!
 //! ```
 //! use vecstash::{Codec, Distance, HnswParams, Metadata, SearchOptions, TableSchema, VectorStore};
@@ -94,6 +94,7 @@ mod inner_storage;
 #[allow(unsafe_code)]
 mod kernel;
 pub mod limits;
+mod numbers;
 mod row;
 mod schema;
 mod store;
@@ -106,16 +107,16 @@ pub mod storage {
     pub use crate::inner_storage::{
         Backend, Capabilities, Catalog, Change, Durability, LinksVisitor, MemoryBackend,
         RecordVisitor, RedbBackend, RedbOptions, RowVisitor, Salvage, SalvageCount, Snapshot,
-        StoredTable, TableKey,
+        StoredTable, TableKey, Verify,
     };
     pub use crate::row::{Metadata, Record, RecordView, RowKey, VectorRow, Want};
     pub use crate::schema::{
         IndexKind, Residence, TableOptions, TableRecord, TableSchema, TurboFit,
     };
     pub use crate::store::{
-        CheckReport, Hit, MemoryStats, NewRow, OnCorrupt, OpenOptions, OpenProgress, OpenReport,
-        OpenStage, Page, ProgressFn, QuarantinedRow, Return, SearchOptions, Table, TableReport,
-        TableStats, VectorStore, WriteBatch, WriteOutcome,
+        Answer, CheckReport, Hit, MemoryStats, NewRow, OnCorrupt, OpenOptions, OpenProgress,
+        OpenReport, OpenStage, Page, ProgressFn, QuarantinedRow, Return, SearchOptions, Table,
+        TableReport, TableStats, VectorStore, WriteBatch, WriteOutcome,
     };
 }
 

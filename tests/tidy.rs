@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("distance", &[]),
     ("ids", &["limits"]),
+    ("numbers", &[]),
     ("kernel", &["limits"]),
     ("error", &["limits", "ids"]),
     // Floor 1.
@@ -30,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "inner_index",
         &[
-            "limits", "distance", "ids", "kernel", "error", "encoding", "row", "schema",
+            "limits", "distance", "ids", "numbers", "kernel", "error", "encoding", "row", "schema",
         ],
     ),
     (
@@ -46,6 +47,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "limits",
             "distance",
             "ids",
+            "numbers",
             "kernel",
             "error",
             "encoding",

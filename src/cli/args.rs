@@ -57,6 +57,9 @@ pub(crate) enum Verb {
     Compact(DbArgs),
     /// Remove a table and its rows
     Drop(DropArgs),
+    /// Measure on this machine
+    #[command(subcommand)]
+    Bench(BenchVerb),
     /// Copy everything whole in a damaged store into a new file
     Salvage(SalvageArgs),
     #[command(hide = true)]
@@ -364,6 +367,40 @@ pub(crate) struct DropArgs {
     /// Do not ask
     #[arg(long)]
     pub yes: bool,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum BenchVerb {
+    /// How long opens take, by the number of rows, with and without links in the file, and after
+    /// changes
+    Open(BenchOpenArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct BenchOpenArgs {
+    /// Vectors: .npy, .fvecs or .bvecs [default: clusters made up as they are needed]
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Number of coordinates of vectors that are made up
+    #[arg(long, value_name = "N", default_value_t = 128, conflicts_with = "data")]
+    pub dim: u16,
+    /// Sizes of the tables
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000], value_name = "N,N,..")]
+    pub rows: Vec<usize>,
+    /// Percent of the rows that are deleted, and as many others inserted, before an open
+    #[arg(long, value_delimiter = ',', default_values_t = [0.0, 2.0, 20.0], value_name = "P,P,..")]
+    pub changed: Vec<f64>,
+    /// Opens of each file, of which the medians count
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub opens: usize,
+    /// Write open.json and the plot open.svg into this folder
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Keep the stores in this folder meanwhile [default: the system's for temporary files]
+    #[arg(long, value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+    #[command(flatten)]
+    pub shape: ShapeArgs,
 }
 
 #[derive(Args, Debug)]

@@ -1,10 +1,10 @@
 //! `demo`: real sentences, a writer killed half way, nothing lost, and the nearest sentences.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 use vecstash::{EncodedVector, Hit, NewRow, OpenOptions, OpenReport, SearchOptions, VectorStore};
@@ -14,6 +14,7 @@ use super::demo_writer::{
     HNSW, TURBO, batch_of, codec, create_tables, queries, sentences, tables, write_and_kill,
 };
 use super::report::{Out, bytes, cells, clip, columns, count, key_text, seconds};
+use super::scratch::Scratch;
 
 /// Which query sentences are shown.
 const SHOWN: [usize; 3] = [0, 30, 44];
@@ -54,7 +55,7 @@ struct Near {
 }
 
 pub(crate) fn run(args: &DemoArgs, out: &mut Out) -> Result<ExitCode> {
-    let scratch = Scratch::new()?;
+    let scratch = Scratch::new(None, "demo")?;
     let db = match &args.keep {
         Some(path) => {
             ensure!(
@@ -64,7 +65,7 @@ pub(crate) fn run(args: &DemoArgs, out: &mut Out) -> Result<ExitCode> {
             );
             path.clone()
         }
-        None => scratch.0.join("demo.vecstash"),
+        None => scratch.path().join("demo.vecstash"),
     };
     let rows = sentences()?;
     let dim = rows.first().map_or(0, |row| row.vector.len());
@@ -337,26 +338,4 @@ fn try_next(kept: Option<&Path>) -> String {
         text.push_str(&format!("  {program} {command}\n"));
     }
     text.trim_end().to_string()
-}
-
-/// A folder of our own, gone when the demo is.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self> {
-        let nanos = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.subsec_nanos());
-        let name = format!("vecstash-demo-{}-{nanos}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Left behind, it is the operating system's to clear away.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }

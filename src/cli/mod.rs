@@ -1,17 +1,20 @@
 //! The verbs of the command, on the public API alone.
 
 pub(crate) mod args;
+mod bench;
 mod demo;
 mod demo_writer;
 mod export;
 mod files;
 mod import;
 mod open;
+mod plot;
 mod recall;
 mod report;
 mod rows;
 mod salvage;
 mod salvage_frames;
+mod scratch;
 mod search;
 mod source;
 mod tables;
@@ -19,7 +22,7 @@ pub(crate) mod vectors;
 
 use std::process::ExitCode;
 
-use self::args::{Cli, Verb};
+use self::args::{BenchVerb, Cli, Verb};
 pub(crate) use self::report::{Out, is_broken_pipe};
 
 /// Does what the command line asks.
@@ -44,6 +47,7 @@ pub(crate) fn run(cli: Cli, out: &mut Out) -> anyhow::Result<ExitCode> {
         Verb::Backup(args) => files::backup(&args, how, out),
         Verb::Compact(args) => files::compact(&args, how, out),
         Verb::Export(args) => export::run(&args, how, out),
+        Verb::Bench(BenchVerb::Open(args)) => bench::open(&args, how, out),
         Verb::Salvage(args) => salvage::run(&args, out),
         Verb::SalvageRead(args) => salvage_frames::read(&args),
         Verb::DemoWriter(args) => demo_writer::run(&args),

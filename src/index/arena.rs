@@ -1,10 +1,18 @@
 //! Rows of equal length, stored so that growth neither copies nor over-allocates.
 
-use crate::kernel::advise_huge;
+use rayon::prelude::*;
+
+use crate::kernel::{advise_huge, prefetch};
 
 /// Where the rows announced ahead begin, in bytes: at the start of a pair of cache lines, which
 /// memory hands over together.
 const ALIGNMENT: usize = 128;
+
+/// What systems give at once, at least.
+const PAGE: usize = 4 << 10;
+
+/// Values that one thread touches at a time.
+const TOUCHED: usize = 1 << 20;
 
 /// Bytes a chunk aims at: small beside any large table, large beside the allocator's overhead.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -25,7 +33,7 @@ pub(super) struct Arena<T> {
     zero: T,
 }
 
-impl<T: Copy> Arena<T> {
+impl<T: Copy + Sync> Arena<T> {
     pub(super) fn new(stride: usize, zero: T) -> Self {
         let row_bytes = (stride * size_of::<T>()).max(1);
         Self {
@@ -48,6 +56,30 @@ impl<T: Copy> Arena<T> {
             self.skip = self.base.as_ptr().align_offset(ALIGNMENT).min(slack);
             self.base_rows = rows;
             advise_huge(self.base.spare_capacity_mut());
+        }
+    }
+
+    /// Makes the system give the memory that was announced, on all threads: it takes longer to clear
+    /// it than to write to it.
+    pub(super) fn touch(&mut self)
+    where
+        T: Send,
+    {
+        let page = PAGE / size_of::<T>();
+        let spare = self.base.spare_capacity_mut();
+        let zero = self.zero;
+        spare.par_chunks_mut(TOUCHED).for_each(|values| {
+            values.iter_mut().step_by(page).for_each(|value| {
+                value.write(zero);
+            });
+        });
+    }
+
+    /// Asks for a row that is about to be written.
+    #[inline]
+    pub(super) fn prefetch(&self, row: usize) {
+        if row < self.rows {
+            prefetch(self.row(row));
         }
     }
 
@@ -112,13 +144,6 @@ impl<T: Copy> Arena<T> {
         &mut self.chunks[row >> self.shift][start..start + self.stride]
     }
 
-    /// The rows that exist, so many a block; nothing where they are not in one piece.
-    pub(super) fn blocks_mut(&mut self, rows: usize) -> Option<std::slice::ChunksMut<'_, T>> {
-        let in_base = self.rows <= self.base_rows && self.stride > 0;
-        let values = self.skip..self.skip + self.rows * self.stride;
-        in_base.then(|| self.base[values].chunks_mut(rows * self.stride))
-    }
-
     /// Writes a row, which comes into being where it is missing.
     pub(super) fn put(&mut self, row: usize, values: &[T]) {
         self.grow(row + 1);
@@ -150,6 +175,32 @@ impl<T: Copy> Arena<T> {
         }
     }
 
+    /// Keeps these rows alone, given in ascending order, and closes the gaps between them.
+    pub(super) fn keep(&mut self, rows: &[u32]) {
+        for (place, &row) in rows.iter().enumerate() {
+            if place != row as usize {
+                self.copy_row(row as usize, place);
+            }
+        }
+        self.rows = rows.len();
+        let in_base = self.rows.min(self.base_rows);
+        self.base.truncate(self.skip + in_base * self.stride);
+        let beyond = self.rows - in_base;
+        let chunks = beyond.div_ceil(1 << self.shift);
+        self.chunks.truncate(chunks);
+        if let Some(last) = self.chunks.last_mut() {
+            let rows = beyond - ((chunks - 1) << self.shift);
+            last.truncate(rows * self.stride);
+        }
+    }
+
+    /// The rows that exist, one after another; nothing where they are not in one piece.
+    pub(super) fn all_mut(&mut self) -> Option<&mut [T]> {
+        let in_base = self.rows <= self.base_rows && self.stride > 0;
+        let values = self.skip..self.skip + self.rows * self.stride;
+        in_base.then(|| &mut self.base[values])
+    }
+
     fn copy_row(&mut self, from: usize, to: usize) {
         if from.max(to) < self.base_rows {
             let start = self.skip + from * self.stride;
@@ -178,6 +229,14 @@ pub(super) fn grow<T: Copy>(vec: &mut Vec<T>, len: usize, fill: T) {
     if len > vec.len() {
         vec.resize(len, fill);
     }
+}
+
+/// Keeps the values in these places alone, given in ascending order.
+pub(super) fn keep<T: Copy>(vec: &mut Vec<T>, places: &[u32]) {
+    for (to, &from) in places.iter().enumerate() {
+        vec[to] = vec[from as usize];
+    }
+    vec.truncate(places.len());
 }
 
 /// Allocated bytes of a vector.
@@ -225,6 +284,29 @@ mod tests {
         let order = [3, 1, 4, 0, 5, 9, 2, 6, 8, 7];
         arena.permute(&order);
         assert!((0..10).all(|row| arena.row(row) == [order[row]; 3]));
+    }
+
+    #[test]
+    fn keep_closes_the_gaps() {
+        for (announced, kept) in [(10, 6), (5, 3), (5, 8), (0, 7)] {
+            let mut arena = Arena::new(20_000, 0u32);
+            arena.reserve(announced);
+            for row in 0..10 {
+                arena.put(row, &[row as u32; 20_000]);
+            }
+            let rows: Vec<u32> = (0..10).filter(|row| row % 3 != 1).chain([10]).collect();
+            arena.put(10, &[10; 20_000]);
+            let rows = &rows[rows.len() - kept.min(rows.len())..];
+            arena.keep(rows);
+            assert_eq!(arena.rows(), rows.len());
+            for round in 0..2 {
+                for (place, &row) in rows.iter().enumerate() {
+                    assert_eq!(arena.row(place), [row; 20_000], "round {round}");
+                }
+                // What comes then is put behind them.
+                arena.put(rows.len() + round, &[99; 20_000]);
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! minimum and scale, as `Codec::Int8Quantized` stores it. Distances in code space come from one
 //! integer dot product and a few terms per code.
 
-use super::arena::{Arena, bytes_of_vec, grow};
+use super::arena::{Arena, bytes_of_vec, grow, keep};
 use super::exact::{decode, row_norm};
 use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedView, int8_code, int8_range};
@@ -141,6 +141,15 @@ impl Geometry {
         128 * sum
     }
 
+    /// Sum of a padded code's `c`, and of their squares.
+    fn sums(&self, code: &[u8]) -> (i32, i32) {
+        let sum: i32 = code.iter().map(|&byte| i32::from(byte)).sum();
+        let centred = sum - 128 * self.dim as i32;
+        // What is padded is 0, and adds nothing to `sum byte * (byte - 128)`.
+        let products = (self.kernels.dot_u8u8)(code, code);
+        (centred, products.wrapping_sub(centred.wrapping_mul(128)))
+    }
+
     /// Sum of the squares of a code's `c`, scaled to the units of its vector.
     pub(super) fn squares(&self, point: Point<'_>) -> f32 {
         let squares = centred_squares(&point.bytes[..self.dim]);
@@ -194,10 +203,30 @@ impl Codes {
     /// Writes a code, at the end or over another.
     pub(super) fn put(&mut self, number: u32, point: Point<'_>) {
         let number = number as usize;
-        self.blocks.grow(number + 1);
+        self.grow(number + 1);
         bytes_of_mut(self.blocks.row_mut(number)).copy_from_slice(point.bytes);
-        grow(&mut self.terms, number + 1, Terms::default());
         self.terms[number] = *point.terms;
+    }
+
+    /// Asks for a code that is about to be written.
+    #[inline]
+    pub(super) fn prefetch(&self, number: u32) {
+        self.blocks.prefetch(number as usize);
+        if let Some(terms) = self.terms.get(number as usize) {
+            kernel::prefetch(std::slice::from_ref(terms));
+        }
+    }
+
+    /// Makes codes up to `codes` exist.
+    pub(super) fn grow(&mut self, codes: usize) {
+        self.blocks.grow(codes);
+        grow(&mut self.terms, codes, Terms::default());
+    }
+
+    /// Keeps these codes alone, given in ascending order, and closes the gaps between them.
+    pub(super) fn keep(&mut self, codes: &[u32]) {
+        self.blocks.keep(codes);
+        keep(&mut self.terms, codes);
     }
 
     /// Puts code `order[i]` at place `i`.
@@ -209,6 +238,7 @@ impl Codes {
     /// Makes room for this many more codes.
     pub(super) fn reserve(&mut self, codes: usize) {
         self.blocks.reserve(codes);
+        self.blocks.touch();
         self.terms.reserve_exact(codes);
     }
 
@@ -266,18 +296,19 @@ impl Coder {
 
     /// Works out the terms of the bytes in `code`.
     fn finish(&mut self, min: f32, scale: f32) -> Point<'_> {
-        let bytes = &bytes_of(&self.code)[..self.geometry.dim];
-        let sum = (f64::from(scale) * f64::from(centred_sum(bytes))) as f32;
+        let (centred, squares) = self.geometry.sums(bytes_of(&self.code));
+        let sum = (f64::from(scale) * f64::from(centred)) as f32;
         let aux = match self.geometry.distance {
-            Distance::Euclidean => scaled_squares(scale, centred_squares(bytes)).to_bits(),
+            Distance::Euclidean => scaled_squares(scale, squares).to_bits(),
             Distance::Cosine => {
+                let bytes = &bytes_of(&self.code)[..self.geometry.dim];
                 self.floats.clear();
                 let decoded = bytes.iter().map(|&byte| min + scale * f32::from(byte));
                 self.floats.extend(decoded);
                 row_norm(self.geometry.distance, &self.floats).to_bits()
             }
             Distance::DotProduct => {
-                let squares = scaled_squares(scale, centred_squares(bytes));
+                let squares = scaled_squares(scale, squares);
                 let mid = min + 128.0 * scale;
                 (self.geometry.dim as f32 * (mid * mid) + 2.0 * (mid * sum) + squares).to_bits()
             }
@@ -355,6 +386,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn sums_are_those_of_every_byte(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 1..2_100),
+        ) {
+            let geometry = Geometry::new(bytes.len(), Distance::Euclidean);
+            let mut code = vec![Block::ZERO; geometry.blocks()];
+            bytes_of_mut(&mut code)[..bytes.len()].copy_from_slice(&bytes);
+            let wanted = (centred_sum(&bytes), centred_squares(&bytes));
+            prop_assert_eq!(geometry.sums(bytes_of(&code)), wanted);
+        }
+
         #[test]
         fn keys_are_distances_of_decoded_codes(
             a in proptest::collection::vec(-2.0f32..5.0, 90),

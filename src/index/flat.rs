@@ -43,7 +43,8 @@ impl Flat {
 
     pub(super) fn load(&mut self, slot: Slot, id: RowId, vector: EncodedView<'_>) {
         let record = self.stored.full_record(vector);
-        self.put(slot, id, &record);
+        self.rows.put_shown(slot, id, 0);
+        self.stored.put(slot, &record);
     }
 
     fn put(&mut self, slot: Slot, id: RowId, record: &[u8]) {
@@ -56,7 +57,6 @@ impl Flat {
         &mut self,
         progress: &(dyn Fn(usize, usize) -> bool + Sync),
     ) -> Result<(), IndexError> {
-        self.rows.show_all();
         self.version += 1;
         let rows = self.rows.len();
         if progress(rows, rows) {

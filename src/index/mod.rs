@@ -9,7 +9,6 @@ mod codes;
 mod exact;
 mod flat;
 mod hnsw;
-mod numbers;
 mod row_ids;
 mod rows;
 mod scan;
@@ -24,7 +23,7 @@ mod visited;
 
 use self::flat::{Flat, FlatPatch};
 pub(crate) use self::hnsw::Linked;
-use self::hnsw::{Hnsw, HnswPatch, HnswPlan};
+use self::hnsw::{Hnsw, HnswFound, HnswJob, HnswPatch, HnswPlan};
 #[cfg(feature = "turbo")]
 use self::turbo::{Turbo, TurboPatch};
 use crate::distance::Distance;
@@ -64,6 +63,12 @@ pub(crate) struct Entry<'a> {
 
 /// Where a new row's neighbours were found, ahead of time.
 pub(crate) struct Plan(HnswPlan);
+
+/// What is to be found so that loaded rows are linked.
+pub(crate) struct Job(Option<HnswJob>);
+
+/// What was found of it.
+pub(crate) struct Found(Option<HnswFound>);
 
 /// Changes worked out by `prepare` or `maintain`, ready to be put in place.
 pub(crate) struct Patch(Change);
@@ -136,9 +141,17 @@ impl Index {
         }
     }
 
-    /// Makes room for this many more rows.
+    /// Makes room for this many rows, before the first is loaded.
     pub(crate) fn reserve(&mut self, rows: usize) {
         dispatch!(self, reserve(rows))
+    }
+
+    /// Takes what the hints of an index of these rows tell of them, whatever became of the rows
+    /// since, after room was made and before the first is loaded.
+    pub(crate) fn expect(&mut self, hints: Vec<Vec<u8>>) {
+        if let Self::Hnsw(hnsw) = self {
+            hnsw.expect(hints);
+        }
     }
 
     /// Takes in a row without linking it: the walk at open calls this for every row, in any
@@ -147,25 +160,69 @@ impl Index {
         dispatch!(self, load(slot, id, vector))
     }
 
-    /// Links every loaded row, in the order of row ids, on the current rayon pool. The result is
-    /// the same for any number of threads. `progress(done, total)` returning `false` cancels.
+    /// Asks for the memory that loading the row with this id will write. Changes nothing but time.
+    #[inline]
+    pub(crate) fn foresee(&self, id: RowId) {
+        if let Self::Hnsw(hnsw) = self {
+            hnsw.foresee(id);
+        }
+    }
+
+    /// Links every loaded row, as hints say or in the order of row ids, on the current rayon pool.
+    /// The result is the same for any number of threads. `progress(done, total)` returning
+    /// `false` cancels.
+    #[cfg(test)]
     pub(crate) fn build(
         &mut self,
         progress: &(dyn Fn(usize, usize) -> bool + Sync),
-    ) -> Result<(), IndexError> {
-        dispatch!(self, build(progress))
+    ) -> Result<Linked, IndexError> {
+        let mut job = self.begin_build();
+        loop {
+            let found = self.find_links(job, progress)?;
+            match self.end_build(found, progress)? {
+                Ok(linked) => return Ok(linked),
+                Err(next) => job = next,
+            }
+        }
     }
 
-    /// As `build`, with the help of hints that an index of these rows once gave, whatever became
-    /// of them since.
-    pub(crate) fn build_from(
-        &mut self,
-        hints: &[Vec<u8>],
-        progress: &(dyn Fn(usize, usize) -> bool + Sync),
-    ) -> Result<Linked, IndexError> {
+    /// Ends the load. To link what was loaded, find what the job asks for and put it in place,
+    /// until there is no other job: `find_links` takes long and only reads, so that searches,
+    /// which scan meanwhile, need not wait for it.
+    pub(crate) fn begin_build(&mut self) -> Job {
         match self {
-            Self::Hnsw(hnsw) => hnsw.build_from(hints, progress),
-            _ => self.build(progress).map(|()| Linked::default()),
+            Self::Hnsw(hnsw) => Job(Some(hnsw.begin_build())),
+            _ => Job(None),
+        }
+    }
+
+    /// Finds what is to be found, on the current rayon pool. The result is the same for any number
+    /// of threads. `progress(done, total)` returning `false` cancels.
+    pub(crate) fn find_links(
+        &self,
+        job: Job,
+        progress: &(dyn Fn(usize, usize) -> bool + Sync),
+    ) -> Result<Found, IndexError> {
+        match (self, job.0) {
+            (Self::Hnsw(hnsw), Some(job)) => Ok(Found(Some(hnsw.find_links(job, progress)?))),
+            _ => Ok(Found(None)),
+        }
+    }
+
+    /// Puts what was found in place; the next job, if there is one, as the inner error.
+    pub(crate) fn end_build(
+        &mut self,
+        found: Found,
+        progress: &(dyn Fn(usize, usize) -> bool + Sync),
+    ) -> Result<Result<Linked, Job>, IndexError> {
+        match (self, found.0) {
+            (Self::Hnsw(hnsw), Some(found)) => {
+                Ok(hnsw.end_build(found).map_err(|job| Job(Some(job))))
+            }
+            (Self::Hnsw(_), None) => Ok(Ok(Linked::default())),
+            (Self::Flat(flat), _) => flat.build(progress).map(|()| Ok(Linked::default())),
+            #[cfg(feature = "turbo")]
+            (Self::Turbo(turbo), _) => turbo.build(progress).map(|()| Ok(Linked::default())),
         }
     }
 

@@ -77,12 +77,16 @@ impl Rows {
         taken(&self.nodes).map(Slot::new)
     }
 
-    /// Shows every row, whatever its id.
-    pub(super) fn show_all(&mut self) {
-        let last = self.occupied().filter_map(|slot| self.id(slot)).max();
-        self.limit = last.map_or(RowId::default(), |id| {
-            RowId::new(id.get().saturating_add(1))
-        });
+    /// As `put`, and shows the row and all with lower ids.
+    pub(super) fn put_shown(&mut self, slot: Slot, id: RowId, node: u32) {
+        self.put(slot, id, node);
+        let beyond = RowId::new(id.get().saturating_add(1));
+        self.limit = self.limit.max(beyond);
+    }
+
+    /// Says which node the row in an occupied slot belongs to.
+    pub(super) fn set_node(&mut self, slot: Slot, node: u32) {
+        self.nodes[slot.index()] = node;
     }
 
     /// Allocated bytes.

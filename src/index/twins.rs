@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::codes::{Codes, Point};
-use super::numbers::Numbers;
+use crate::numbers::Numbers;
 
 /// Numbers of codes, by what they hold.
 #[derive(Default)]
@@ -22,6 +22,19 @@ impl Twins {
     pub(super) fn insert(&mut self, codes: &Codes, number: u32, hash: CodeHash) {
         let rehash = |number| CodeHash::of(codes.point(number)).0;
         self.numbers.insert(hash.0, number, rehash);
+    }
+
+    /// Puts the code `number` in the place of `old`, which equals it.
+    pub(super) fn replace(&mut self, codes: &Codes, old: u32, number: u32, hash: CodeHash) {
+        let rehash = |number| CodeHash::of(codes.point(number)).0;
+        let is_old = |other| other == old;
+        self.numbers
+            .replace_or_insert(hash.0, number, is_old, rehash);
+    }
+
+    /// Brings codes that are to be found and added into an order in which that is fast.
+    pub(super) fn arrange(&self, codes: &mut Vec<(CodeHash, u32)>) {
+        self.numbers.arrange(codes);
     }
 
     pub(super) fn remove(&mut self, codes: &Codes, number: u32) {
@@ -52,6 +65,12 @@ impl Twins {
 /// The hash of a code.
 #[derive(Clone, Copy)]
 pub(super) struct CodeHash(u64);
+
+impl From<CodeHash> for u64 {
+    fn from(hash: CodeHash) -> Self {
+        hash.0
+    }
+}
 
 impl CodeHash {
     pub(super) fn of(point: Point<'_>) -> Self {

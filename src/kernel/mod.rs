@@ -5,6 +5,7 @@
 //! order, multiply and add apart (never fused), and fold the lanes in a fixed tree, so every
 //! implementation agrees bit for bit: a store gives the same distances on every machine.
 
+mod ahead;
 mod aligned;
 mod huge;
 mod matrix;
@@ -23,6 +24,7 @@ mod x86;
 
 use std::sync::OnceLock;
 
+pub(crate) use self::ahead::read_ahead;
 pub(crate) use self::aligned::{Block, bytes_of, bytes_of_mut};
 pub(crate) use self::huge::advise_huge;
 pub(crate) use self::matrix::{Panel, Products};

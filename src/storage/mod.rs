@@ -5,6 +5,8 @@ mod file;
 mod format;
 mod memory;
 mod metadata;
+mod policy;
+mod preread;
 mod publish;
 mod redb;
 mod sniff;
@@ -14,6 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use self::memory::MemoryBackend;
+pub use self::policy::{Durability, Verify};
 pub use self::redb::{RedbBackend, RedbOptions, Salvage, SalvageCount};
 use crate::error::StoreError;
 use crate::ids::{RowId, TableId};
@@ -34,20 +37,6 @@ pub type RecordVisitor<'a> =
 /// Returning an error ends the scan with it; `Break` ends the scan.
 pub type LinksVisitor<'a> =
     dyn FnMut(Result<&[u8], String>) -> Result<ControlFlow<()>, StoreError> + 'a;
-
-/// When a write is acknowledged, and what a crash can take back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub enum Durability {
-    /// After the two-phase commit is fsynced. Nothing acknowledged is ever lost.
-    #[default]
-    Immediate,
-    /// Once visible in this process; an fsync follows within this many milliseconds. A crash
-    /// takes at most that window.
-    Within(u64),
-    /// Once visible in this process. A crash takes all since the last durable commit.
-    Volatile,
-}
 
 /// A table as backends are asked for it: by its id where they number tables, by name elsewhere.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]

@@ -1,127 +1,144 @@
-//! From the walk into the index: while one thread reads and checks rows, another one takes them in.
+//! From the walk into the table: while one thread reads and checks rows, another one takes them in.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
+use parking_lot::RwLock;
+
+use super::shared::TableState;
 use crate::encoding::{Codec, EncodedView};
-use crate::ids::{RowId, Slot};
-use crate::inner_index::Index;
+use crate::ids::RowId;
 
 /// Bytes of vectors that are handed over together: with the rows on both sides they stay in a
 /// core's cache.
 const BATCH_BYTES: usize = 128 << 10;
 
+/// How many rows ahead memory is asked for.
+const FORESEEN: usize = 8;
+
 /// Batches that may wait.
 const WAITING: usize = 2;
 
-/// Some rows, their vectors one after another.
+/// Some rows, their keys and vectors one after another.
 #[derive(Default)]
 pub(super) struct Batch {
-    rows: Vec<(Slot, RowId)>,
+    /// Ids, and how long the keys are.
+    rows: Vec<(RowId, usize)>,
+    keys: Vec<u8>,
     bytes: Vec<u8>,
     params: Vec<f32>,
 }
 
-/// An index that is fed, on the caller's thread or by one of its own.
-pub(super) enum Feed<'scope> {
-    Inline(Box<Index>),
-    Apart {
-        batch: Boxed,
-        full: SyncSender<Boxed>,
-        empty: Receiver<Boxed>,
-        thread: ScopedJoinHandle<'scope, Index>,
-    },
+/// A table that is fed, by the caller's thread or by one of its own.
+pub(super) struct Feed<'scope> {
+    table: &'scope RwLock<TableState>,
+    shape: (Codec, u16),
+    batch: Boxed,
+    apart: Option<Apart<'scope>>,
+}
+
+/// The thread that takes rows in.
+struct Apart<'scope> {
+    full: SyncSender<Boxed>,
+    empty: Receiver<Boxed>,
+    thread: ScopedJoinHandle<'scope, ()>,
 }
 
 pub(super) type Boxed = Box<Batch>;
 
 impl<'scope> Feed<'scope> {
-    /// Feeds `index`, whose vectors have this codec and dimension, by a thread of its own if there
+    /// Feeds a table, whose vectors have this codec and dimension, by a thread of its own if there
     /// is more than one.
     pub(super) fn new<'env>(
         scope: &'scope Scope<'scope, 'env>,
-        index: Index,
+        table: &'scope RwLock<TableState>,
         shape: (Codec, u16),
         threads: usize,
     ) -> Self {
-        if threads < 2 {
-            return Self::Inline(Box::new(index));
-        }
-        let (full, to_load) = sync_channel::<Boxed>(WAITING);
-        let (loaded, empty) = sync_channel::<Boxed>(WAITING + 1);
-        let take_in = move || {
-            let mut index = index;
-            for mut batch in to_load {
-                batch.load(&mut index, shape);
-                batch.clear();
-                // Nobody waits for it any more once the walk is over.
-                let _ = loaded.try_send(batch);
-            }
-            index
+        let apart = || {
+            let (full, to_load) = sync_channel::<Boxed>(WAITING);
+            let (loaded, empty) = sync_channel::<Boxed>(WAITING + 1);
+            let take_in = move || {
+                for mut batch in to_load {
+                    batch.load(table, shape);
+                    // Nobody waits for it any more once the walk is over.
+                    let _ = loaded.try_send(batch);
+                }
+            };
+            let thread = std::thread::Builder::new().name("vecstash-feed".to_owned());
+            Some(Apart {
+                full,
+                empty,
+                // Without another thread this one does it all.
+                thread: thread.spawn_scoped(scope, take_in).ok()?,
+            })
         };
-        Self::Apart {
+        let apart = if threads > 1 { apart() } else { None };
+        Self {
+            table,
+            shape,
             batch: Boxed::default(),
-            full,
-            empty,
-            thread: scope.spawn(take_in),
+            apart,
         }
     }
 
     /// Takes in a row.
-    pub(super) fn load(&mut self, slot: Slot, id: RowId, vector: EncodedView<'_>) {
-        match self {
-            Self::Inline(index) => index.load(slot, id, vector),
-            Self::Apart {
-                batch, full, empty, ..
-            } => {
-                batch.rows.push((slot, id));
-                batch.bytes.extend_from_slice(vector.bytes);
-                batch.params.extend_from_slice(vector.params);
-                if batch.bytes.len() >= BATCH_BYTES {
-                    let next = empty.try_recv().unwrap_or_default();
-                    // The other side has panicked if this fails, and `finish` says so.
-                    let _ = full.send(std::mem::replace(batch, next));
-                }
+    pub(super) fn load(&mut self, id: RowId, key: &[u8], vector: EncodedView<'_>) {
+        let batch = &mut self.batch;
+        batch.rows.push((id, key.len()));
+        batch.keys.extend_from_slice(key);
+        batch.bytes.extend_from_slice(vector.bytes);
+        batch.params.extend_from_slice(vector.params);
+        if batch.bytes.len() < BATCH_BYTES {
+            return;
+        }
+        match &self.apart {
+            None => batch.load(self.table, self.shape),
+            Some(apart) => {
+                let next = apart.empty.try_recv().unwrap_or_default();
+                // The other side has panicked if this fails, and `finish` says so.
+                let _ = apart.full.send(std::mem::replace(batch, next));
             }
         }
     }
 
-    /// The index with every row in it.
-    pub(super) fn finish(self) -> Index {
-        match self {
-            Self::Inline(index) => *index,
-            Self::Apart {
-                batch,
-                full,
-                thread,
-                ..
-            } => {
-                let _ = full.send(batch);
-                drop(full);
-                let index = thread.join();
-                index.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            }
+    /// Returns once every row is in the table.
+    pub(super) fn finish(mut self) {
+        let Some(Apart { full, thread, .. }) = self.apart else {
+            return self.batch.load(self.table, self.shape);
+        };
+        let _ = full.send(self.batch);
+        drop(full);
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
         }
     }
 }
 
 impl Batch {
-    fn load(&self, index: &mut Index, (codec, dim): (Codec, u16)) {
+    /// Takes the rows into the table, and empties the batch.
+    fn load(&mut self, table: &RwLock<TableState>, (codec, dim): (Codec, u16)) {
         let vector_len = codec.vector_len(usize::from(dim));
         let params_len = codec.params_len();
-        for (nth, &(slot, id)) in self.rows.iter().enumerate() {
+        let mut state = table.write();
+        let mut keys = &self.keys[..];
+        for (nth, &(id, key_len)) in self.rows.iter().enumerate() {
+            if let (Some(&(id, _)), Some(index)) = (self.rows.get(nth + FORESEEN), &state.index) {
+                index.foresee(id);
+            }
+            let key;
+            (key, keys) = keys.split_at(key_len);
             let vector = EncodedView {
                 codec,
                 dim,
                 bytes: &self.bytes[nth * vector_len..][..vector_len],
                 params: &self.params[nth * params_len..][..params_len],
             };
-            index.load(slot, id, vector);
+            state.load(id, key, vector);
         }
-    }
-
-    fn clear(&mut self) {
+        drop(state);
         self.rows.clear();
+        self.keys.clear();
         self.bytes.clear();
         self.params.clear();
     }

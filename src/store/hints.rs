@@ -9,8 +9,6 @@
 
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
-
 use super::shared::{Seat, StoreCore, TableCore};
 use crate::error::StoreError;
 use crate::ids::{RowId, Slot};
@@ -40,13 +38,13 @@ pub(crate) struct HintLog {
 
 impl HintLog {
     /// The log as an open found it.
-    pub(crate) fn opened(linked: &Linked, rows: usize) -> Mutex<Self> {
-        Mutex::new(Self {
+    pub(crate) fn opened(linked: &Linked, rows: usize) -> Self {
+        Self {
             logged: linked.hinted > 0
                 && linked.relinked + linked.gone <= rows / CHANGED_SHARE_AT_CLOSE,
             changed: linked.relinked + linked.gone + linked.added,
             ..Self::default()
-        })
+        }
     }
 }
 

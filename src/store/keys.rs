@@ -1,9 +1,9 @@
 //! The key directory: a hash of slots over an arena of key bytes, and back from slot to key.
 
-use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::Slot;
+use crate::numbers::Numbers;
 
 /// Where a slot's key lies in the arena: the offset above, the length in the low 16 bits. Keys
 /// are never empty, so length 0 marks a slot that is free.
@@ -27,6 +27,9 @@ impl Span {
     }
 }
 
+/// Slots that are bound together at most: some for every shard of the largest tables.
+const UNBOUND_MAX: usize = if cfg!(test) { 200 } else { 1 << 19 };
+
 /// Arenas below this size are not worth compacting.
 const COMPACT_MIN: usize = 64 << 10;
 
@@ -34,7 +37,9 @@ const COMPACT_MIN: usize = 64 << 10;
 /// not yet (its row is on disk and not published), until it is released.
 #[derive(Default)]
 pub(crate) struct KeyDirectory {
-    bound: HashTable<u32>,
+    bound: Numbers,
+    /// Slots that are bound when there are many of them, with the hashes of their keys.
+    unbound: Vec<(u64, u32)>,
     spans: Vec<Span>,
     arena: Vec<u8>,
     /// Bytes of the arena that belong to released slots.
@@ -55,17 +60,15 @@ impl KeyDirectory {
 
     /// Makes room for this many more keys, their bytes apart.
     pub(crate) fn reserve(&mut self, keys: usize) {
-        let (arena, spans) = (&self.arena, &self.spans);
-        self.bound
-            .reserve(keys, |&slot| xxh3_64(&arena[spans[slot as usize].range()]));
+        let hash_of = hash_of(&self.arena, &self.spans);
+        self.bound.reserve(keys, hash_of);
         self.spans.reserve_exact(keys);
     }
 
     /// The slot bound to this key.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Slot> {
-        self.bound
-            .find(xxh3_64(key), |&slot| self.bytes(slot) == key)
-            .map(|&slot| Slot::from_raw(slot))
+        let is_equal = |slot| self.bytes(slot) == key;
+        self.bound.find(xxh3_64(key), is_equal).map(Slot::from_raw)
     }
 
     /// The key of a slot in use.
@@ -89,33 +92,45 @@ impl KeyDirectory {
 
     /// Binds an allocated slot to its key and returns the slot that was bound to it before.
     pub(crate) fn bind(&mut self, slot: Slot) -> Option<Slot> {
+        let key = &self.arena[self.spans[slot.index()].range()];
+        self.bind_hashed(xxh3_64(key), slot.raw())
+    }
+
+    fn bind_hashed(&mut self, hash: u64, slot: u32) -> Option<Slot> {
         let (arena, spans) = (&self.arena, &self.spans);
         let bytes = |slot: u32| &arena[spans[slot as usize].range()];
-        let key = bytes(slot.raw());
-        let entry = self.bound.entry(
-            xxh3_64(key),
-            |&other| bytes(other) == key,
-            |&other| xxh3_64(bytes(other)),
-        );
-        match entry {
-            hashbrown::hash_table::Entry::Occupied(mut place) => {
-                let old = std::mem::replace(place.get_mut(), slot.raw());
-                Some(Slot::from_raw(old))
-            }
-            hashbrown::hash_table::Entry::Vacant(place) => {
-                place.insert(slot.raw());
-                None
-            }
+        let is_equal = |other| bytes(other) == bytes(slot);
+        let hash_of = hash_of(arena, spans);
+        let old = self.bound.replace_or_insert(hash, slot, is_equal, hash_of);
+        old.map(Slot::from_raw)
+    }
+
+    /// Binds an allocated slot to its key, which no other slot is bound to, before the next
+    /// [`Self::bind_all`].
+    pub(crate) fn bind_later(&mut self, slot: Slot) {
+        let hash = xxh3_64(self.key(slot));
+        self.unbound.push((hash, slot.raw()));
+        if self.unbound.len() >= UNBOUND_MAX {
+            self.bind_all();
+        }
+    }
+
+    /// Binds what is left to be bound.
+    pub(crate) fn bind_all(&mut self) {
+        let mut unbound = std::mem::take(&mut self.unbound);
+        self.bound.arrange(&mut unbound);
+        for &(hash, slot) in &unbound {
+            let bound_before = self.bind_hashed(hash, slot);
+            debug_assert!(bound_before.is_none(), "key of slot {slot} is bound twice");
         }
     }
 
     /// Unbinds a key and returns its slot, which stays in use until it is released.
     pub(crate) fn unbind(&mut self, key: &[u8]) -> Option<Slot> {
         let (arena, spans) = (&self.arena, &self.spans);
-        let found = self.bound.find_entry(xxh3_64(key), |&slot| {
-            &arena[spans[slot as usize].range()] == key
-        });
-        Some(Slot::from_raw(found.ok()?.remove().0))
+        let is_equal = |slot: u32| &arena[spans[slot as usize].range()] == key;
+        let found = self.bound.remove(xxh3_64(key), is_equal);
+        found.map(Slot::from_raw)
     }
 
     /// Gives a slot that is no longer bound back for reuse.
@@ -130,8 +145,8 @@ impl KeyDirectory {
 
     /// Bytes allocated.
     pub(crate) fn memory(&self) -> usize {
-        // hashbrown keeps a control byte beside each bucket, and 7/8 of them may be used.
-        self.bound.capacity() * 8 / 7 * 5
+        self.bound.memory()
+            + self.unbound.capacity() * size_of::<(u64, u32)>()
             + self.spans.capacity() * size_of::<Span>()
             + self.arena.capacity()
             + self.free.capacity() * size_of::<u32>()
@@ -153,6 +168,11 @@ impl KeyDirectory {
         self.arena = arena;
         self.garbage = 0;
     }
+}
+
+/// The hash of the key of a slot.
+fn hash_of(arena: &[u8], spans: &[Span]) -> impl Fn(u32) -> u64 {
+    |slot| xxh3_64(&arena[spans[slot as usize].range()])
 }
 
 /// Makes room for `more` by an eighth at a time: doubling would leave half of a large directory

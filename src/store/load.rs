@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::thread::Scope;
 use std::time::Instant;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::feed::Feed;
 use super::input::check_key;
-use super::keys::KeyDirectory;
 use super::options::{OnCorrupt, OpenStage};
 use super::shared::{StoreCore, TableState};
 use crate::encoding::{EncodedVector, EncodedView};
-use crate::error::StoreError;
+use crate::error::{IndexError, StoreError};
 use crate::ids::RowId;
-use crate::inner_index::{Index, IndexSpec, Linked};
+use crate::inner_index::{Index, IndexSpec, Job, Linked};
 use crate::inner_storage::TableKey;
 use crate::limits;
 use crate::row::{RecordView, RowKey};
@@ -54,11 +52,12 @@ pub(crate) struct Stored {
     pub(crate) next_row_id: RowId,
     /// How many rows there should be, where that is known.
     pub(crate) rows: Option<u64>,
-    /// Groups of its log of links.
-    pub(crate) hints: Vec<Vec<u8>>,
+    /// Whether its log of links is to be read.
+    pub(crate) hinted: bool,
 }
 
-/// Walks the rows of one table once, straight into a new index, and links them.
+/// Walks the rows of one table once, by up to two of so many threads, straight into `table`, which
+/// is empty, and links them. Others may look into the table meanwhile.
 ///
 /// The index depends on what is stored alone, in whatever order the walk meets the rows.
 pub(crate) fn load_table(
@@ -66,14 +65,11 @@ pub(crate) fn load_table(
     record: &TableRecord,
     key: &TableKey,
     stored: Stored,
+    (threads, table): (usize, &RwLock<TableState>),
     progress: &mut (dyn FnMut(Step) -> Result<(), StoreError> + Send),
-) -> Result<(TableState, Walk), StoreError> {
+) -> Result<Walk, StoreError> {
     let started = Instant::now();
-    let Stored {
-        next_row_id,
-        rows,
-        hints,
-    } = stored;
+    let next_row_id = stored.next_row_id;
     if next_row_id.get() > limits::ROW_ID_END {
         return Err(StoreError::Backend(format!(
             "table {} promises row ids up to {next_row_id}, and ids end at {}",
@@ -81,97 +77,171 @@ pub(crate) fn load_table(
             limits::ROW_ID_END
         )));
     }
-    let walked =
-        std::thread::scope(|scope| walk(core, record, key, (next_row_id, rows), scope, progress));
-    let (mut index, keys, mut walk) = walked?;
+    let mut walk = walk(core, record, key, stored, (threads, table), progress)?;
     walk.walk_seconds = started.elapsed().as_secs_f64();
-
     let started = Instant::now();
-    let bytes = walk.bytes;
-    let cancelled: Mutex<Option<StoreError>> = Mutex::new(None);
-    let callback = Mutex::new(progress);
-    let built = core.install(|| {
-        index.build_from(&hints, &|done, total| {
-            let step = Step {
-                stage: OpenStage::Link,
-                rows: done as u64,
-                rows_total: Some(total as u64),
-                bytes,
-                force: done == 0 || done == total,
-            };
-            match (callback.lock())(step) {
-                Ok(()) => true,
-                Err(error) => {
-                    *cancelled.lock() = Some(error);
-                    false
-                }
-            }
-        })
-    });
-    if let Some(error) = cancelled.into_inner() {
-        return Err(error);
+    walk.linked = core.install(|| link(table, walk.bytes, progress))?;
+    if let Some(index) = &mut table.write().index {
+        index.publish(walk.next_row_id);
     }
-    walk.linked = built?;
-    index.publish(walk.next_row_id);
     walk.link_seconds = started.elapsed().as_secs_f64();
-    let state = TableState {
-        index: Some(index),
-        keys,
-    };
-    Ok((state, walk))
+    Ok(walk)
 }
 
-/// Reads every row once, into an index that is not linked yet. `promised` is the next row id and
-/// how many rows there should be.
-fn walk<'scope, 'env>(
+/// Links the rows that were walked, so many bytes of vectors.
+fn link(
+    table: &RwLock<TableState>,
+    bytes: u64,
+    progress: &mut (dyn FnMut(Step) -> Result<(), StoreError> + Send),
+) -> Result<Linked, StoreError> {
+    let cancelled: Mutex<Option<StoreError>> = Mutex::new(None);
+    let callback = Mutex::new(progress);
+    let report = |done: usize, total: usize| {
+        let step = Step {
+            stage: OpenStage::Link,
+            rows: done as u64,
+            rows_total: Some(total as u64),
+            bytes,
+            force: done == 0 || done == total,
+        };
+        match (callback.lock())(step) {
+            Ok(()) => true,
+            Err(error) => {
+                *cancelled.lock() = Some(error);
+                false
+            }
+        }
+    };
+    let linked = link_index(table, &report);
+    match cancelled.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(linked?),
+    }
+}
+
+fn link_index(
+    table: &RwLock<TableState>,
+    progress: &(dyn Fn(usize, usize) -> bool + Sync),
+) -> Result<Linked, IndexError> {
+    let Some(mut job) = begin(table) else {
+        return Ok(Linked::default());
+    };
+    loop {
+        let found = match &table.read().index {
+            Some(index) => index.find_links(job, progress)?,
+            None => return Ok(Linked::default()),
+        };
+        match &mut table.write().index {
+            Some(index) => match index.end_build(found, progress)? {
+                Ok(linked) => return Ok(linked),
+                Err(next) => job = next,
+            },
+            None => return Ok(Linked::default()),
+        }
+    }
+}
+
+/// Ends the load. Nothing here waits for the pool, whose threads may be waiting for the lock.
+fn begin(table: &RwLock<TableState>) -> Option<Job> {
+    let mut state = table.write();
+    state.keys.bind_all();
+    state.index.as_mut().map(Index::begin_build)
+}
+
+/// Reads every row once, into an index that is not linked yet.
+fn walk(
     core: &StoreCore,
     record: &TableRecord,
     key: &TableKey,
-    promised: (RowId, Option<u64>),
-    scope: &'scope Scope<'scope, 'env>,
+    stored: Stored,
+    (threads, table): (usize, &RwLock<TableState>),
     progress: &mut (dyn FnMut(Step) -> Result<(), StoreError> + Send),
-) -> Result<(Index, KeyDirectory, Walk), StoreError> {
-    let (next_row_id, rows) = promised;
-    let expected = expected(core, record, rows)?;
-    let mut index = Index::new(&spec(record))?;
-    index.reserve(expected);
-    let threads = if expected < FED_ROWS_MIN {
-        1
-    } else {
-        core.threads()
-    };
-    let shape = (record.schema.codec, record.schema.dim);
-    let mut loader = Loader {
-        record,
-        feed: Feed::new(scope, index, shape, threads),
-        keys: KeyDirectory::default(),
-        walk: Walk {
-            next_row_id,
-            ..Walk::default()
-        },
-        unnumbered: Vec::new(),
-    };
-    loader.keys.reserve(expected);
+) -> Result<Walk, StoreError> {
+    let expected = expected(core, record, stored.rows)?;
+    make_room(core, record, key, &stored, expected, table)?;
+    let next_row_id = stored.next_row_id;
+    let threads = if expected < FED_ROWS_MIN { 1 } else { threads };
     let on_corrupt = core.options.on_corrupt;
-    core.reader().scan(key, &mut |row| {
-        match row.and_then(|row| loader.take(row)) {
-            Ok(()) => {}
-            Err(StoreError::CorruptRow { key, detail, .. })
-                if on_corrupt == OnCorrupt::Quarantine =>
-            {
-                tracing::warn!(table = %record.schema.name, detail, "row quarantined");
-                loader.walk.quarantined.insert(key, detail);
+    std::thread::scope(|scope| {
+        let shape = (record.schema.codec, record.schema.dim);
+        let mut loader = Loader {
+            record,
+            feed: Feed::new(scope, table, shape, threads),
+            loaded: 0,
+            walk: Walk {
+                next_row_id,
+                ..Walk::default()
+            },
+            unnumbered: Vec::new(),
+        };
+        core.reader().scan(key, &mut |row| {
+            match row.and_then(|row| loader.take(row)) {
+                Ok(()) => {}
+                Err(StoreError::CorruptRow { key, detail, .. })
+                    if on_corrupt == OnCorrupt::Quarantine =>
+                {
+                    tracing::warn!(table = %record.schema.name, detail, "row quarantined");
+                    loader.walk.quarantined.insert(key, detail);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
+            if loader.walk.rows.is_multiple_of(PROGRESS_ROWS) {
+                progress(loader.step(false))?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        loader.number_the_unnumbered();
+        progress(loader.step(true))?;
+        loader.feed.finish();
+        Ok(loader.walk)
+    })
+}
+
+/// Makes room for so many rows, and for what the table's log of links tells of them.
+fn make_room(
+    core: &StoreCore,
+    record: &TableRecord,
+    key: &TableKey,
+    stored: &Stored,
+    expected: usize,
+    table: &RwLock<TableState>,
+) -> Result<(), StoreError> {
+    // Aside: searches may be looking into the table, and have the pool's threads.
+    let mut state = TableState::empty(record)?;
+    // The system takes as long to give memory as the log takes to be read.
+    core.install(|| {
+        let room = || {
+            state.keys.reserve(expected);
+            if let Some(index) = &mut state.index {
+                index.reserve(expected);
+            }
+        };
+        let read = || match stored.hinted {
+            true => hints(core, key),
+            false => Ok(Vec::new()),
+        };
+        let ((), hints) = rayon::join(room, read);
+        if let Some(index) = &mut state.index {
+            index.expect(hints?);
         }
-        if loader.walk.rows.is_multiple_of(PROGRESS_ROWS) {
-            progress(loader.step(false))?;
+        Ok::<(), StoreError>(())
+    })?;
+    *table.write() = state;
+    Ok(())
+}
+
+/// The groups of a table's log of links, without the damaged ones: what they told of is searched
+/// for.
+fn hints(core: &StoreCore, key: &TableKey) -> Result<Vec<Vec<u8>>, StoreError> {
+    let mut groups = Vec::new();
+    core.backend.scan_links(key, &mut |group| {
+        match group {
+            Ok(group) => groups.push(group.to_vec()),
+            Err(detail) => tracing::warn!(table = %key.name, detail, "links passed over"),
         }
         Ok(ControlFlow::Continue(()))
     })?;
-    loader.number_the_unnumbered();
-    progress(loader.step(true))?;
-    Ok((loader.feed.finish(), loader.keys, loader.walk))
+    Ok(groups)
 }
 
 /// The rows that the backend announces, as far as its size bears them out.
@@ -181,7 +251,9 @@ fn expected(
     announced: Option<u64>,
 ) -> Result<usize, StoreError> {
     let schema = &record.schema;
-    let row_len = schema.codec.vector_len(usize::from(schema.dim)) as u64;
+    // What a row takes beside its vector: times, checksum, key and their lengths.
+    const BESIDE: u64 = 16;
+    let row_len = schema.codec.vector_len(usize::from(schema.dim)) as u64 + BESIDE;
     let (Some(rows), Some(bytes)) = (announced, core.backend.bytes_on_disk()?) else {
         return Ok(0);
     };
@@ -192,7 +264,8 @@ fn expected(
 struct Loader<'a, 'scope> {
     record: &'a TableRecord,
     feed: Feed<'scope>,
-    keys: KeyDirectory,
+    /// Rows handed to the feed.
+    loaded: u64,
     walk: Walk,
     /// Rows of a backend that does not number them, kept until all are known.
     unnumbered: Vec<(RowKey, EncodedVector)>,
@@ -231,10 +304,8 @@ impl Loader<'_, '_> {
     }
 
     fn load(&mut self, id: RowId, key: &[u8], vector: EncodedView<'_>) {
-        let slot = self.keys.allocate(key);
-        let bound_before = self.keys.bind(slot);
-        debug_assert!(bound_before.is_none(), "a backend shows each key once");
-        self.feed.load(slot, id, vector);
+        self.feed.load(id, key, vector);
+        self.loaded += 1;
         self.walk.next_row_id = self.walk.next_row_id.max(RowId::new(id.get() + 1));
     }
 
@@ -244,7 +315,7 @@ impl Loader<'_, '_> {
         rows.sort_by(|a, b| a.0.cmp(&b.0));
         // Keys are unique in a backend that keeps its contract; of one that does not, one row each.
         rows.dedup_by(|a, b| a.0 == b.0);
-        self.walk.rows = rows.len() as u64 + self.keys.len() as u64;
+        self.walk.rows = rows.len() as u64 + self.loaded;
         for (id, (key, vector)) in (self.walk.next_row_id.get()..).zip(rows) {
             self.load(RowId::new(id), &key, vector.view());
         }

@@ -15,9 +15,11 @@ mod input;
 mod keys;
 mod load;
 mod open;
+mod open_tables;
 mod options;
 mod refit;
 mod search;
+mod serve;
 mod shared;
 mod stage;
 mod stats;
@@ -35,8 +37,8 @@ use self::group::Operation;
 pub use self::group::WriteOutcome;
 use self::input::{check_batch_len, check_key, check_metadata};
 pub use self::options::{
-    Hit, NewRow, OnCorrupt, OpenOptions, OpenProgress, OpenReport, OpenStage, Page, ProgressFn,
-    QuarantinedRow, Return, SearchOptions, TableReport,
+    Answer, Hit, NewRow, OnCorrupt, OpenOptions, OpenProgress, OpenReport, OpenStage, Page,
+    ProgressFn, QuarantinedRow, Return, SearchOptions, TableReport,
 };
 use self::shared::{Seat, StoreCore, TableCore};
 pub use self::stats::{CheckReport, MemoryStats, TableStats};
@@ -89,15 +91,16 @@ impl std::fmt::Debug for VectorStore {
 }
 
 impl VectorStore {
-    fn from_core(core: StoreCore) -> Self {
-        let core = Arc::new(core);
+    fn from_core(core: Arc<StoreCore>) -> Self {
         flusher::start(&core);
         Self { core }
     }
 
-    /// What the open of this store did.
+    /// What the open of this store did, once it is over: of one that failed after the store was in
+    /// use, nothing.
     #[must_use]
     pub fn open_report(&self) -> &OpenReport {
+        self.core.opening.wait();
         self.core.report.get_or_init(OpenReport::default)
     }
 
@@ -337,6 +340,8 @@ impl VectorStore {
     pub fn check(&self) -> Result<CheckReport, StoreError> {
         self.core.health.check()?;
         let _seat = self.core.seat.lock();
+        // It may have failed to open meanwhile.
+        self.core.health.check()?;
         let mut report = CheckReport {
             problems: self.core.backend.verify()?,
             ..CheckReport::default()
@@ -355,6 +360,7 @@ impl VectorStore {
     pub fn flush(&self) -> Result<(), StoreError> {
         self.core.check_writable()?;
         let mut seat = self.core.seat.lock();
+        self.core.check_writable()?;
         self.core.flush_seated(&mut seat)
     }
 
@@ -369,6 +375,7 @@ impl VectorStore {
         let core = &self.core;
         core.check_writable()?;
         let _seat = core.seat.lock();
+        core.check_writable()?;
         for table in core.all_tables() {
             core.maintain(&table, usize::MAX);
         }
@@ -419,6 +426,7 @@ impl VectorStore {
     /// A failure to make the last writes durable.
     pub fn close(self) -> Result<(), StoreError> {
         let core = &self.core;
+        core.opening.stop();
         let mut seat = core.seat.lock();
         if core.health.check().is_ok() {
             core.complete_all_hints(&mut seat);
@@ -437,10 +445,7 @@ impl VectorStore {
 impl TableCore {
     /// A new table without rows.
     fn empty(record: TableRecord) -> Result<Self, StoreError> {
-        let state = self::shared::TableState {
-            index: Some(crate::inner_index::Index::new(&load::spec(&record))?),
-            keys: keys::KeyDirectory::default(),
-        };
+        let state = self::shared::TableState::empty(&record)?;
         Ok(Self::new(record, RowId::new(1), state))
     }
 }

@@ -1,32 +1,18 @@
 //! The open journey: prove the file, list the tables, walk each table's rows once, build its
 //! index, and only then serve.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::time::Instant;
 
 use super::VectorStore;
-use super::hints::HintLog;
-use super::keys::KeyDirectory;
-use super::load::{Step, Stored, load_table};
-use super::options::{
-    OpenOptions, OpenProgress, OpenReport, OpenStage, QuarantinedRow, TableReport,
-};
-use super::shared::{StoreCore, TableCore, TableState};
+use super::open_tables::Loading;
+use super::options::{OpenOptions, OpenProgress, OpenReport, OpenStage};
+use super::serve::load_behind;
+use super::shared::StoreCore;
 use crate::error::StoreError;
-use crate::inner_storage::{
-    Backend, MemoryBackend, RedbBackend, RedbOptions, StoredTable, TableKey,
-};
+use crate::inner_storage::{Backend, MemoryBackend, RedbBackend, RedbOptions};
 use crate::kernel;
-
-/// Quarantined rows listed one by one in a report; the rest are counted.
-const QUARANTINE_LISTED_MAX: usize = 1_000;
-
-/// Least time between two calls of the progress callback within one stage.
-const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 impl OpenOptions {
     /// Opens the store in the file at `path`, creating it when it is absent.
@@ -44,7 +30,8 @@ impl OpenOptions {
         let options = RedbOptions::default()
             .create(self.create)
             .read_only(self.read_only)
-            .cache_bytes(self.cache_bytes);
+            .cache_bytes(self.cache_bytes)
+            .verify(self.verify);
         let backend = RedbBackend::open_with(path, &options)?;
         self.open_started(Arc::new(backend), started)
     }
@@ -64,7 +51,7 @@ impl OpenOptions {
         started: Instant,
     ) -> Result<VectorStore, StoreError> {
         let core = StoreCore::new(backend, self.clone());
-        let mut report = OpenReport {
+        let report = OpenReport {
             threads: core.threads(),
             kernels: kernel::kernels().name.to_string(),
             file_bytes: core.backend.bytes_on_disk()?.unwrap_or(0),
@@ -77,102 +64,23 @@ impl OpenOptions {
         catalog
             .tables
             .sort_by(|a, b| a.record.schema.name.cmp(&b.record.schema.name));
-        for stored in catalog.tables {
-            let table = self.open_table(&core, stored, &mut report, started)?;
-            core.register(Arc::new(table));
+        let serves = self.serve_while_opening && self.builds_indexes();
+        let loading = Loading::prepare(self, catalog.tables, report, started)?;
+        let core = Arc::new(core);
+        if serves {
+            loading.register(&core);
+            load_behind(&core, loading)?;
+        } else {
+            let tables = loading.tables();
+            let report = loading.run(&core, &|| true)?;
+            tables.into_iter().for_each(|table| core.register(table));
+            finish_open(&core, report);
         }
-        report.total_seconds = started.elapsed().as_secs_f64();
-        tracing::info!(
-            rows = report.rows,
-            seconds = report.total_seconds,
-            "store open"
-        );
-        // Set once, here: nobody else has seen the core yet.
-        let _ = core.report.set(report);
         Ok(VectorStore::from_core(core))
     }
 
-    fn open_table(
-        &self,
-        core: &StoreCore,
-        stored: StoredTable,
-        report: &mut OpenReport,
-        started: Instant,
-    ) -> Result<TableCore, StoreError> {
-        let StoredTable {
-            record,
-            next_row_id,
-            ..
-        } = stored;
-        if !self.builds_indexes() {
-            return Ok(TableCore::new(record, next_row_id, TableState::bare()));
-        }
-        record.validate()?;
-        let name: Arc<str> = record.schema.name.as_str().into();
-        let key = TableKey {
-            id: record.id,
-            name: Arc::clone(&name),
-        };
-        let bytes_before = report.bytes;
-        let last_call = Mutex::new(Instant::now());
-        let mut progress = |step: Step| {
-            if !step.force && last_call.lock().elapsed() < PROGRESS_EVERY {
-                return Ok(());
-            }
-            *last_call.lock() = Instant::now();
-            self.call_progress(&OpenProgress {
-                stage: step.stage,
-                table: Some(name.to_string()),
-                rows: step.rows,
-                rows_total: step.rows_total.or(stored.rows),
-                bytes: bytes_before + step.bytes,
-                elapsed: started.elapsed(),
-            })
-        };
-        let hinted = stored.rows.unwrap_or(0) >= self.hinted_rows_min as u64;
-        let content = Stored {
-            next_row_id,
-            rows: stored.rows,
-            hints: if hinted {
-                hints(core, &key)?
-            } else {
-                Vec::new()
-            },
-        };
-        let (state, walk) = load_table(core, &record, &key, content, &mut progress)?;
-        let next = next_row_id.max(walk.next_row_id);
-        let mut table = TableCore::new(record, next, state);
-        table.hints = HintLog::opened(&walk.linked, walk.rows as usize);
-        report.rows += walk.rows;
-        report.bytes += walk.bytes;
-        report.walk_seconds += walk.walk_seconds;
-        report.link_seconds += walk.link_seconds;
-        report.tables.push(TableReport {
-            name: name.to_string(),
-            rows: walk.rows,
-            bytes: walk.bytes,
-            quarantined: walk
-                .quarantined
-                .iter()
-                .take(QUARANTINE_LISTED_MAX)
-                .map(|(key, detail)| QuarantinedRow {
-                    key: key.clone(),
-                    detail: detail.clone(),
-                })
-                .collect(),
-            quarantined_rows: walk.quarantined.len() as u64,
-            walk_seconds: walk.walk_seconds,
-            link_seconds: walk.link_seconds,
-            hinted_rows: walk.linked.hinted as u64,
-            relinked_rows: walk.linked.relinked as u64,
-            hints_refused: walk.linked.refused,
-        });
-        *table.quarantined.lock() = walk.quarantined;
-        Ok(table)
-    }
-
     /// A store that writes always has its indexes; a read-only one only when it is asked to.
-    fn builds_indexes(&self) -> bool {
+    pub(super) fn builds_indexes(&self) -> bool {
         !self.read_only || self.index == Some(true)
     }
 
@@ -190,23 +98,14 @@ impl OpenOptions {
             rows_total: None,
             bytes: 0,
             elapsed: started.elapsed(),
+            left: None,
         })
     }
 
-    fn call_progress(&self, progress: &OpenProgress) -> Result<(), StoreError> {
+    pub(super) fn call_progress(&self, progress: &OpenProgress) -> Result<(), StoreError> {
         match &self.progress {
             Some(callback) if callback(progress).is_break() => Err(StoreError::Cancelled),
             _ => Ok(()),
-        }
-    }
-}
-
-impl TableState {
-    /// A table without an index.
-    fn bare() -> Self {
-        Self {
-            index: None,
-            keys: KeyDirectory::default(),
         }
     }
 }
@@ -254,20 +153,25 @@ impl VectorStore {
         if let Err(error) = core.refresh_snapshot() {
             tracing::error!(error = %error.chain(), "no snapshot of an empty memory backend");
         }
-        Self::from_core(core)
+        Self::from_core(Arc::new(core))
     }
 }
 
-/// The groups of a table's log of links, without the damaged ones: what they told of is searched
-/// for.
-fn hints(core: &StoreCore, key: &TableKey) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut groups = Vec::new();
-    core.backend.scan_links(key, &mut |group| {
-        match group {
-            Ok(group) => groups.push(group.to_vec()),
-            Err(detail) => tracing::warn!(table = %key.name, detail, "links passed over"),
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(groups)
+/// Keeps the report of an open that is over.
+pub(super) fn finish_open(core: &StoreCore, report: OpenReport) {
+    tracing::info!(
+        rows = report.rows,
+        seconds = report.total_seconds,
+        "store open"
+    );
+    // Set once, here: nobody else has come so far.
+    let _ = core.report.set(report);
+}
+
+/// The most memory that this process has had resident, where the system says so.
+pub(super) fn peak_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib << 10)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::inner_storage::Durability;
+use crate::inner_storage::{Durability, Verify};
 use crate::row::{Metadata, RowKey, VectorRow};
 
 /// Tables below this are linked anew at every open unless the options say otherwise.
@@ -47,9 +47,11 @@ pub struct OpenOptions {
     pub(crate) index: Option<bool>,
     pub(crate) durability: Durability,
     pub(crate) cache_bytes: usize,
+    pub(crate) verify: Verify,
     pub(crate) threads: usize,
     pub(crate) on_corrupt: OnCorrupt,
     pub(crate) hinted_rows_min: usize,
+    pub(crate) serve_while_opening: bool,
     pub(crate) progress: Option<Arc<ProgressFn>>,
     pub(crate) clock: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
 }
@@ -61,10 +63,12 @@ impl Default for OpenOptions {
             read_only: false,
             index: None,
             durability: Durability::Immediate,
-            cache_bytes: 32 << 20,
+            cache_bytes: 2 << 20,
+            verify: Verify::Full,
             threads: 0,
             on_corrupt: OnCorrupt::Fail,
             hinted_rows_min: HINTED_ROWS_MIN,
+            serve_while_opening: false,
             progress: None,
             clock: None,
         }
@@ -79,16 +83,18 @@ impl std::fmt::Debug for OpenOptions {
             .field("index", &self.index)
             .field("durability", &self.durability)
             .field("cache_bytes", &self.cache_bytes)
+            .field("verify", &self.verify)
             .field("threads", &self.threads)
             .field("on_corrupt", &self.on_corrupt)
             .field("hinted_rows_min", &self.hinted_rows_min)
+            .field("serve_while_opening", &self.serve_while_opening)
             .finish_non_exhaustive()
     }
 }
 
 impl OpenOptions {
     /// The defaults: create the file when it is absent, read and write, every commit durable
-    /// before it is acknowledged, a cache of 32 MiB, all cores.
+    /// before it is acknowledged, a small cache, all cores.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -125,12 +131,19 @@ impl OpenOptions {
         self
     }
 
-    /// Bytes of file pages kept in memory. Default 32 MiB. A large cache makes the walk at open
-    /// 6 to 9 times slower and holds a second copy of every row; the operating system caches the
-    /// file anyway.
+    /// Bytes of file pages kept in memory. Default 2 MiB, which a core's own cache holds: with 32 MiB
+    /// an open takes a fifth longer, with a gigabyte several times as long, and reads of rows are no
+    /// faster, since the operating system caches the file anyway.
     #[must_use]
     pub fn cache_bytes(mut self, bytes: usize) -> Self {
         self.cache_bytes = bytes;
+        self
+    }
+
+    /// How much of the file is proved before anything is read. Default [`Verify::Full`].
+    #[must_use]
+    pub fn verify(mut self, verify: Verify) -> Self {
+        self.verify = verify;
         self
     }
 
@@ -149,13 +162,38 @@ impl OpenOptions {
         self
     }
 
-    /// HNSW tables of at least so many rows keep their links in the file, some 40 bytes a row, so
+    /// HNSW tables of at least so many rows keep their links in the file, some 55 bytes a row, so
     /// that the next open reads them instead of finding them again. They are hints: an open takes
     /// nothing on trust from them. 0 for every table that has a graph, `usize::MAX` for none.
     /// Default 100,000: below, finding them takes seconds.
     #[must_use]
     pub fn hinted_rows_min(mut self, rows: usize) -> Self {
         self.hinted_rows_min = rows;
+        self
+    }
+
+    /// Whether an open returns as soon as the file is proved, before the tables are loaded. Reads by
+    /// key, scrolls and counts then answer as ever; searches compare exactly what is loaded so far
+    /// ([`Table::answer`](crate::Table::answer) says when that is not all of it), or read the file
+    /// where a table is not of the HNSW kind; whatever writes, checks or compacts waits until all is
+    /// loaded, and must not be called by the progress callback. What keeps tables from being loaded
+    /// is told by [`VectorStore::wait_until_open`](crate::VectorStore::wait_until_open), and the
+    /// store refuses further work. A close stops the loading; when the last handle goes without one,
+    /// it stops by itself, and the file is let go of soon after. Default `false`: everything before
+    /// the first request.
+    ///
+    /// ```
+    /// use vecstash::OpenOptions;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("cache.vecstash");
+    /// let store = OpenOptions::new().serve_while_opening(true).open(&path)?;
+    /// assert_eq!(store.wait_until_open()?.rows, 0);
+    /// assert!(!store.is_opening());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn serve_while_opening(mut self, serve: bool) -> Self {
+        self.serve_while_opening = serve;
         self
     }
 
@@ -207,6 +245,8 @@ pub struct OpenProgress {
     pub bytes: u64,
     /// Time since the open began.
     pub elapsed: Duration,
+    /// Time that this stage of this table will still take at its pace so far, when known.
+    pub left: Option<Duration>,
 }
 
 /// What an open did for one table.
@@ -262,12 +302,21 @@ pub struct OpenReport {
     pub kernels: String,
     /// Seconds proving what the file is, recovering it and checking every page.
     pub check_seconds: f64,
-    /// Seconds reading rows, all tables.
+    /// Seconds reading rows, the sum of all tables, which are opened side by side.
     pub walk_seconds: f64,
-    /// Seconds building indexes, all tables.
+    /// Seconds building indexes, the sum of all tables.
     pub link_seconds: f64,
     /// Seconds of the whole open.
     pub total_seconds: f64,
+    /// Distinct vectors whose links were read from the file, all tables.
+    pub hinted_rows: u64,
+    /// Distinct vectors whose stored links were missing or too few, all tables.
+    pub relinked_rows: u64,
+    /// Rows left out because their bytes are damaged, all tables.
+    pub quarantined_rows: u64,
+    /// The most memory that this process has had resident up to the end of the open, in bytes,
+    /// whatever it was for; where the system says so (Linux).
+    pub peak_memory_bytes: Option<u64>,
     /// One entry a table, in order of their names.
     pub tables: Vec<TableReport>,
 }
@@ -373,6 +422,16 @@ pub struct Hit {
     /// The row, as far as [`SearchOptions::returning`] asked; `None` for [`Return::Keys`]. Its
     /// vector is empty unless [`Return::Rows`] was asked.
     pub row: Option<VectorRow>,
+}
+
+/// What a search found, and whether it could see every row.
+#[derive(Clone, PartialEq, Debug, Default)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The hits, nearest first.
+    pub hits: Vec<Hit>,
+    /// Whether the table was still being loaded when the search began, so that rows may be missing.
+    pub partial: bool,
 }
 
 /// A page of a scroll.

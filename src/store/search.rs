@@ -4,7 +4,7 @@
 use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 
-use super::options::{Hit, Return, SearchOptions};
+use super::options::{Hit, OnCorrupt, Return, SearchOptions};
 use super::shared::{Reader, StoreCore, TableCore, TableState};
 
 use crate::error::{EncodingError, StoreError};
@@ -115,7 +115,12 @@ impl<'a> Search<'a> {
 
     /// Asks the index, or every row where the caller wants an exact answer.
     fn ask(&self) -> Result<Answer, StoreError> {
-        if self.options.exact {
+        // What is still being loaded is not linked yet, and only HNSW tables show what they have.
+        let is_opening = self.table.is_opening();
+        if is_opening && self.table.kind != IndexKind::Hnsw {
+            return self.scan_rows();
+        }
+        if self.options.exact || is_opening {
             return match self.scan_memory()? {
                 Some(answer) => Ok(answer),
                 None => self.scan_rows(),
@@ -211,9 +216,14 @@ impl<'a> Search<'a> {
         let k = self.options.k;
         let mut unnumbered = 0;
         reader.scan(&self.table.key, &mut |row| {
-            // Damaged rows are in quarantine, or the store would not be open.
-            let Ok(row) = row else {
-                return Ok(ControlFlow::Continue(()));
+            let row = match row {
+                Ok(row) => row,
+                // Damaged rows are in quarantine, or the store would not be open: unless it still
+                // is to be.
+                Err(error) if self.core.options.on_corrupt == OnCorrupt::Fail => {
+                    return Err(error);
+                }
+                Err(_) => return Ok(ControlFlow::Continue(())),
             };
             unnumbered += 1;
             let distance = query.score_view(row.vector, &mut scratch);

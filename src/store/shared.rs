@@ -12,6 +12,8 @@ use super::health::Health;
 use super::hints::HintLog;
 use super::keys::KeyDirectory;
 use super::options::{OpenOptions, OpenReport};
+use super::serve::Opening;
+use crate::encoding::EncodedView;
 use crate::error::StoreError;
 use crate::ids::{RowId, Slot, TableId};
 use crate::inner_index::Index;
@@ -37,6 +39,7 @@ pub(crate) struct StoreCore {
     /// Whether a commit that is not yet durable may exist.
     pub(crate) dirty: Arc<AtomicBool>,
     pub(crate) flusher: OnceLock<Flusher>,
+    pub(crate) opening: Arc<Opening>,
 }
 
 /// What only the writer touches.
@@ -62,6 +65,8 @@ pub(crate) struct TableCore {
     pinned: Mutex<Option<Option<Arc<dyn Snapshot>>>>,
     pub(crate) row_ids: Mutex<RowIds>,
     pub(crate) dropped: AtomicBool,
+    /// Whether rows may still be missing from the index.
+    pub(crate) opening: AtomicBool,
     pub(crate) hints: Mutex<HintLog>,
     /// Rows left out at open, with what is wrong with them.
     pub(crate) quarantined: Mutex<BTreeMap<RowKey, String>>,
@@ -151,6 +156,7 @@ impl StoreCore {
             report: OnceLock::new(),
             dirty: Arc::default(),
             flusher: OnceLock::new(),
+            opening: Arc::default(),
         }
     }
 
@@ -331,9 +337,15 @@ impl TableCore {
                 reserved: next_row_id,
             }),
             dropped: AtomicBool::new(false),
+            opening: AtomicBool::new(false),
             hints: Mutex::default(),
             quarantined: Mutex::default(),
         }
+    }
+
+    /// Whether rows may still be missing from the index.
+    pub(crate) fn is_opening(&self) -> bool {
+        self.opening.load(Ordering::Acquire)
     }
 
     /// An error when the table was dropped after its handle was made.
@@ -379,6 +391,32 @@ impl TableCore {
 }
 
 impl TableState {
+    /// A table without rows, made for those of this record.
+    pub(crate) fn empty(record: &TableRecord) -> Result<Self, StoreError> {
+        Ok(Self {
+            index: Some(Index::new(&super::load::spec(record))?),
+            keys: KeyDirectory::default(),
+        })
+    }
+
+    /// A table without an index.
+    pub(crate) fn bare() -> Self {
+        Self {
+            index: None,
+            keys: KeyDirectory::default(),
+        }
+    }
+
+    /// Takes in a row that an open has read.
+    pub(crate) fn load(&mut self, id: RowId, key: &[u8], vector: EncodedView<'_>) {
+        let slot = self.keys.allocate(key);
+        // A backend shows each key once.
+        self.keys.bind_later(slot);
+        if let Some(index) = &mut self.index {
+            index.load(slot, id, vector);
+        }
+    }
+
     /// The slot of a key and the id of the row in it.
     pub(crate) fn find(&self, key: &[u8]) -> Option<(Slot, RowId)> {
         let slot = self.keys.get(key)?;

@@ -8,14 +8,14 @@ use rayon::prelude::*;
 
 use super::group::{Operation, WriteOutcome};
 use super::input::{check_batch_len, check_key, check_metadata};
-use super::options::{Hit, NewRow, Page, Return, SearchOptions};
+use super::options::{Answer, Hit, NewRow, OnCorrupt, Page, Return, SearchOptions};
 use super::search::Search;
 use super::shared::{Reader, StoreCore, TableCore};
 use super::stats::{CheckReport, MemoryStats, TableStats};
 use super::write::Unchecked;
 use crate::error::StoreError;
 use crate::row::{Metadata, RowKey, VectorRow, Want};
-use crate::schema::{TableOptions, TableSchema};
+use crate::schema::{IndexKind, TableOptions, TableSchema};
 
 /// Most rows of one page, whatever the caller asks.
 const SCROLL_LIMIT_MAX: usize = 1 << 20;
@@ -233,6 +233,21 @@ impl Table {
         Search::new(&self.core, &self.table, query, options)?.run()
     }
 
+    /// As [`Table::search`], and says whether rows may be missing from the answer, which happens in
+    /// a store opened with
+    /// [`OpenOptions::serve_while_opening`](crate::OpenOptions::serve_while_opening) alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::search`].
+    pub fn answer(&self, query: &[f32], options: &SearchOptions) -> Result<Answer, StoreError> {
+        // Asked before: what was complete then stays so. Tables of other kinds are read from the
+        // file while they are loaded.
+        let partial = self.table.is_opening() && self.table.kind == IndexKind::Hnsw;
+        let hits = self.search(query, options)?;
+        Ok(Answer { hits, partial })
+    }
+
     /// Searches for many queries on all cores: one list of hits per query, in their order.
     ///
     /// # Errors
@@ -303,9 +318,7 @@ impl Table {
         reader.scan_after(&self.table.key, after, &mut |row| {
             let key = match row {
                 Ok(row) => row.key.to_vec(),
-                Err(StoreError::CorruptRow { key, .. })
-                    if self.table.quarantined.lock().contains_key(&key) =>
-                {
+                Err(StoreError::CorruptRow { key, .. }) if self.is_quarantined(&key) => {
                     return Ok(ControlFlow::Continue(()));
                 }
                 Err(error) => return Err(error),
@@ -328,7 +341,14 @@ impl Table {
         Ok(keys.into_iter().collect())
     }
 
-    /// Number of rows that searches can find.
+    /// Whether a damaged row is left out; those of a table that is being loaded are not known yet.
+    fn is_quarantined(&self, key: &[u8]) -> bool {
+        let all = self.core.options.on_corrupt == OnCorrupt::Quarantine && self.table.is_opening();
+        all || self.table.quarantined.lock().contains_key(key)
+    }
+
+    /// Number of rows that searches can find; while the table is being loaded, of those in the
+    /// file.
     ///
     /// # Errors
     ///
@@ -336,7 +356,7 @@ impl Table {
     pub fn count(&self) -> Result<usize, StoreError> {
         self.check_open()?;
         let state = self.table.state.read();
-        if state.index.is_some() {
+        if state.index.is_some() && !self.table.is_opening() {
             return Ok(state.keys.len());
         }
         drop(state);
@@ -358,7 +378,7 @@ impl Table {
         Ok(rows)
     }
 
-    /// What the table holds and weighs.
+    /// What the table holds and weighs; while it is being loaded, what is loaded so far.
     ///
     /// # Errors
     ///
@@ -402,6 +422,8 @@ impl Table {
     pub fn check(&self) -> Result<CheckReport, StoreError> {
         self.check_open()?;
         let _seat = self.core.seat.lock();
+        // It may have failed to open meanwhile.
+        self.check_open()?;
         let mut report = CheckReport::default();
         self.core.check_table(&self.table, &mut report)?;
         Ok(report)
@@ -414,6 +436,7 @@ impl Table {
     ///
     /// [`StoreError::NoIndex`].
     pub fn fingerprint(&self) -> Result<u64, StoreError> {
+        self.core.opening.wait();
         self.check_open()?;
         let state = self.table.state.read();
         Ok(self.table.index(&state)?.fingerprint())

@@ -9,13 +9,14 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use parking_lot::RwLock;
 use rayon::prelude::*;
 
 use super::group::{Operation, Request, repeat};
 use super::hints::Published;
 use super::input::{check_batch_len, check_key, check_metadata, encode};
 use super::load::{Stored, load_table};
-use super::shared::{Seat, StoreCore, TableCore};
+use super::shared::{Seat, StoreCore, TableCore, TableState};
 use super::stage::{Fresh, ROW_IDS_AHEAD, Stage, TableChange, keep_row_ids};
 use crate::encoding::EncodedVector;
 use crate::error::StoreError;
@@ -355,9 +356,12 @@ impl StoreCore {
             next_row_id: next,
             rows,
             // What went wrong may be in them.
-            hints: Vec::new(),
+            hinted: false,
         };
-        let (state, walk) = load_table(self, &record, &table.key, stored, &mut |_| Ok(()))?;
+        let state = RwLock::new(TableState::empty(&record)?);
+        let how = (self.threads(), &state);
+        let walk = load_table(self, &record, &table.key, stored, how, &mut |_| Ok(()))?;
+        let state = state.into_inner();
         // What this walk left out is what is left out from now on.
         *table.quarantined.lock() = walk.quarantined;
         let mut row_ids = table.row_ids.lock();

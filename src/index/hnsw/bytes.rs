@@ -27,11 +27,9 @@ fn index(rows: usize) -> Hnsw {
         };
         index.load(Slot::new(row), RowId::new(row as u64 + 1), vector.view());
     }
+    index.settle();
     let order = index.nodes.by_row_id(&index.rows);
-    let new_of_old = index.nodes.renumber(&order);
-    index.rows.renumber(&new_of_old);
-    index.rows.show_all();
-    index.nodes.publish(&index.rows, false);
+    index.renumber(&order);
     index.graph = Some(graph(&mut index, rows as u32));
     index
 }

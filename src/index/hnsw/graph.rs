@@ -1,5 +1,9 @@
 //! The links of a graph and nothing else: who is whose neighbour on which level.
 
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::super::arena::{Arena, bytes_of_vec, grow};
@@ -89,8 +93,9 @@ impl Graph {
         });
     }
 
-    /// Makes this many nodes exist, without links.
+    /// Makes this many nodes exist, without links, on all threads.
     pub(super) fn grow(&mut self, nodes: usize) {
+        self.level0.touch();
         self.level0.grow(nodes);
         grow(&mut self.in_degrees, nodes, 0);
     }
@@ -103,26 +108,49 @@ impl Graph {
         }
     }
 
-    /// Adds a link to a list that exists on a level above 0, where there is room and no such link.
-    pub(super) fn add_above(&mut self, level: u8, from: u32, to: u32) {
-        list::add(self.upper_mut(level).places_mut(from), to);
-    }
-
-    /// The lists of level 0 in blocks of so many nodes, to be filled before anything is counted.
-    /// Nothing where room was not made for all of them beforehand.
-    pub(super) fn blocks_mut(&mut self, nodes: usize) -> Option<std::slice::ChunksMut<'_, u32>> {
-        self.level0.blocks_mut(nodes)
-    }
-
-    /// Counts the links to every node, once the lists have been filled.
-    pub(super) fn count_all(&mut self) {
-        self.in_degrees.fill(0);
-        for node in 0..self.level0.rows() {
-            for &link in list::links(self.level0.row(node)) {
-                let degree = &mut self.in_degrees[link as usize];
-                *degree = degree.saturating_add(1);
-            }
+    /// Adds a link to a list that exists, where there is room and no such link. On level 0 it
+    /// is not counted.
+    pub(super) fn add(&mut self, level: u8, from: u32, to: u32) {
+        match level {
+            0 => list::add(self.level0.row_mut(from as usize), to),
+            _ => list::add(self.upper_mut(level).places_mut(from), to),
         }
+    }
+
+    /// The lists of level 0, `m0` places each, to be filled before anything is counted. Nothing
+    /// where room was not made for all of them beforehand.
+    pub(super) fn bottom_mut(&mut self) -> Option<&mut [u32]> {
+        self.level0.all_mut()
+    }
+
+    /// Puts a list of level 0 in place of another, before anything is counted.
+    pub(super) fn replace_uncounted(&mut self, node: u32, links: &[u32]) {
+        list::write(self.level0.row_mut(node as usize), links);
+    }
+
+    /// How many links lead to every node, counted anew on all threads.
+    pub(super) fn counted(&self) -> Vec<u8> {
+        let nodes = 0..self.level0.rows();
+        let counts: Vec<AtomicU8> = nodes.clone().map(|_| AtomicU8::new(0)).collect();
+        nodes
+            .into_par_iter()
+            .with_min_len(1 << 14)
+            .for_each(|node| {
+                for &link in list::links(self.level0.row(node)) {
+                    let count = &counts[link as usize];
+                    // The highest count stays what it is; which of the links came first does not
+                    // matter.
+                    if count.load(Relaxed) != u8::MAX && count.fetch_add(1, Relaxed) == u8::MAX {
+                        count.store(u8::MAX, Relaxed);
+                    }
+                }
+            });
+        counts.into_iter().map(AtomicU8::into_inner).collect()
+    }
+
+    /// Takes counts of lists that were filled.
+    pub(super) fn set_counts(&mut self, counts: Vec<u8>) {
+        self.in_degrees = counts;
     }
 
     pub(super) fn entry(&self) -> Option<EntryPoint> {
@@ -180,7 +208,8 @@ impl Graph {
         }
     }
 
-    fn set(&mut self, level: u8, node: u32, links: &[u32]) {
+    /// Puts a list in place of another.
+    pub(super) fn set(&mut self, level: u8, node: u32, links: &[u32]) {
         if level == 0 {
             self.level0.grow(node as usize + 1);
             self.count(node, links);

@@ -2,8 +2,8 @@
 //!
 //! Three parts that know nothing of each other: `nodes` (codes and the rows that share them),
 //! `graph` (links only, of `list`s and the `upper` levels) and the rows' stored form. `search` walks, `insert` links a batch by
-//! the rule in `select`,
-//! `bulk` links everything, `repair` keeps all of it reachable and free of the dead. Tables with
+//! the rule in `select`, `load` takes in what an open reads,
+//! `bulk` links everything, `hints` keep what it found for the next open, `repair` keeps all of it reachable and free of the dead. Tables with
 //! few distinct vectors have no graph and are scanned.
 
 mod bulk;
@@ -14,6 +14,7 @@ mod graph;
 mod hints;
 mod insert;
 mod list;
+mod load;
 mod nodes;
 mod query;
 mod repair;
@@ -28,6 +29,8 @@ use parking_lot::Mutex;
 
 use self::graph::Graph;
 pub(crate) use self::hints::Linked;
+use self::load::Load;
+pub(crate) use self::load::{HnswFound, HnswJob};
 use self::nodes::Nodes;
 use self::search::Scratch;
 pub(crate) use self::write::{HnswPatch, HnswPlan};
@@ -36,9 +39,7 @@ use super::rows::Rows;
 use super::stored::Stored;
 use super::{IndexMemory, IndexSpec};
 use crate::encoding::EncodedView;
-use crate::error::IndexError;
 use crate::ids::{RowId, Slot};
-use crate::limits;
 use crate::schema::HnswParams;
 
 /// Where an index begins to count versions and epochs: far from every other one, so that scans and
@@ -61,6 +62,7 @@ pub(crate) struct Hnsw {
     /// Nodes linked since every node was last proved reachable.
     unproved: usize,
     scratches: Scratches,
+    load: Load,
 }
 
 /// A pass over all nodes that takes the links to dead ones out.
@@ -98,6 +100,7 @@ impl Hnsw {
                 geometry,
                 idle: Mutex::new(Vec::new()),
             },
+            load: Load::default(),
         }
     }
 
@@ -107,62 +110,6 @@ impl Hnsw {
             params: &self.params,
             scratches: &self.scratches,
         }
-    }
-
-    pub(super) fn reserve(&mut self, rows: usize) {
-        self.rows.reserve(rows);
-        self.nodes.reserve(rows);
-        self.stored.reserve(rows);
-    }
-
-    pub(super) fn load(&mut self, slot: Slot, id: RowId, vector: EncodedView<'_>) {
-        let Self {
-            rows,
-            nodes,
-            stored,
-            scratches,
-            ..
-        } = self;
-        scratches.lend(|scratch| {
-            let point = scratch.coder.encode(vector);
-            let record = stored.record(vector, point);
-            // Levels are drawn in `build`, once the node's first row is known.
-            let node = nodes.find_or_create(point, 0);
-            rows.put(slot, id, node);
-            nodes.attach(node, slot, rows);
-            stored.put(slot, &record);
-        });
-    }
-
-    pub(super) fn build(
-        &mut self,
-        progress: &(dyn Fn(usize, usize) -> bool + Sync),
-    ) -> Result<(), IndexError> {
-        let mut order = self.nodes.by_row_id(&self.rows);
-        if order.len() >= limits::GRAPH_MIN {
-            order = bulk::arrange(&self.parts(), &order);
-        }
-        self.number(&order);
-        if self.nodes.live() >= limits::GRAPH_MIN {
-            self.graph = Some(bulk::build(&self.parts(), progress)?);
-        } else if !progress(self.nodes.live(), self.nodes.live()) {
-            return Err(IndexError::Cancelled);
-        }
-        Ok(())
-    }
-
-    /// Numbers the nodes, all of which are loaded and none linked, in this order, draws their
-    /// levels and shows their rows.
-    fn number(&mut self, order: &[u32]) {
-        let new_of_old = self.nodes.renumber(order);
-        self.rows.renumber(&new_of_old);
-        for node in 0..self.nodes.len() as u32 {
-            let level = self.level_of(self.first_row(node));
-            self.nodes.set_level(node, level);
-        }
-        self.rows.show_all();
-        self.nodes.publish(&self.rows, false);
-        self.version += 1;
     }
 
     /// The id of a live node's first row, which names the node.

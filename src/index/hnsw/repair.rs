@@ -8,6 +8,9 @@ use super::insert::{Space, find_candidates, map};
 use super::nodes::DEAD;
 use super::search::Near;
 
+/// Passes over all lists before a walk is made of what is left.
+const PASSES: usize = 2;
+
 /// Marks a node that no walk has reached.
 const UNREACHED: u32 = u32::MAX;
 
@@ -91,11 +94,77 @@ pub(super) fn unreachable(parts: &Parts<'_>, graph: &Graph) -> Vec<u32> {
     }
 }
 
+/// Whether every live node is reached. Passes over all lists, which read memory in its order, come
+/// first: they leave little for a walk.
+pub(super) fn reaches_all(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> bool {
+    let nodes = parts.nodes.len() as u32;
+    let mut marks = Marks {
+        marks: vec![Mark::Unreached; nodes as usize],
+        waiting: 1,
+    };
+    marks.marks[entry.node as usize] = Mark::Reached;
+    for pass in 0..PASSES {
+        for nth in 0..nodes {
+            let node = if pass % 2 == 0 { nth } else { nodes - 1 - nth };
+            if marks.marks[node as usize] == Mark::Reached {
+                marks.pass(graph, node, |_| ());
+            }
+        }
+        if marks.waiting == 0 {
+            break;
+        }
+    }
+    let mut stack: Vec<u32> = Vec::new();
+    if marks.waiting > 0 {
+        stack.extend((0..nodes).filter(|&node| marks.marks[node as usize] == Mark::Reached));
+    }
+    while let Some(node) = stack.pop() {
+        marks.pass(graph, node, |link| stack.push(link));
+    }
+    let mut live = parts.nodes.live_nodes();
+    live.all(|node| marks.marks[node as usize] != Mark::Unreached)
+}
+
+/// How far nodes have come in `reaches_all`.
+#[derive(Clone, Copy, PartialEq)]
+enum Mark {
+    Unreached,
+    /// Its links are still to be looked at.
+    Reached,
+    Passed,
+}
+
+struct Marks {
+    marks: Vec<Mark>,
+    /// Nodes that are reached and not passed.
+    waiting: usize,
+}
+
+impl Marks {
+    /// Reaches what a reached node is linked to, and tells what was not reached before.
+    #[inline]
+    fn pass(&mut self, graph: &Graph, node: u32, mut reached: impl FnMut(u32)) {
+        self.marks[node as usize] = Mark::Passed;
+        self.waiting -= 1;
+        for &link in graph.links(0, node) {
+            let mark = &mut self.marks[link as usize];
+            if *mark == Mark::Unreached {
+                *mark = Mark::Reached;
+                self.waiting += 1;
+                reached(link);
+            }
+        }
+    }
+}
+
 /// The links that make every live node reachable over level 0.
 pub(super) fn reconnect(parts: &Parts<'_>, graph: &Graph) -> Edits {
     let Some(entry) = graph.entry() else {
         return Edits::default();
     };
+    if reaches_all(parts, graph, entry) {
+        return Edits::default();
+    }
     let mut tree = Tree::new(graph, parts.nodes.len(), entry);
     for node in parts.nodes.live_nodes() {
         if tree.reached(node) {
@@ -161,18 +230,32 @@ fn refill(
     if !old.iter().any(is_doomed) {
         return None;
     }
-    let space = Space::of(parts.nodes);
-    let survivors = old.iter().filter(|&link| !is_doomed(link));
-    let survivors: Vec<Near> = survivors.map(|&link| space.near(node, link)).collect();
-    let mut heirs: Vec<Near> = heirs(parts, graph, level, node)
-        .into_iter()
-        .map(|heir| space.near(node, heir))
+    let survivors: Vec<u32> = old
+        .iter()
+        .copied()
+        .filter(|link| !is_doomed(link))
         .collect();
+    let heirs = heirs(parts, graph, level, node);
+    let links = filled_up(parts, node, &survivors, &heirs, old.len());
+    Some(ListEdit { level, node, links })
+}
+
+/// The survivors of a list, and the best of their heirs in the places of those that are lost.
+pub(super) fn filled_up(
+    parts: &Parts<'_>,
+    node: u32,
+    survivors: &[u32],
+    heirs: &[u32],
+    len: usize,
+) -> Vec<u32> {
+    let space = Space::of(parts.nodes);
+    let near = |&link: &u32| space.near(node, link);
+    let survivors: Vec<Near> = survivors.iter().map(near).collect();
+    let mut heirs: Vec<Near> = heirs.iter().map(near).collect();
     heirs.sort_unstable_by(Near::order);
     let mut selector = space.selector();
-    let taken = selector.fill_up(&space, &survivors, &heirs, old.len());
-    let links = taken.iter().map(|near| near.node).collect();
-    Some(ListEdit { level, node, links })
+    let taken = selector.fill_up(&space, &survivors, &heirs, len);
+    taken.iter().map(|near| near.node).collect()
 }
 
 /// Live nodes, not yet neighbours of `node`, that its dead neighbours lead to, over further dead
@@ -200,10 +283,13 @@ fn heirs(parts: &Parts<'_>, graph: &Graph, level: u8, node: u32) -> Vec<u32> {
     heirs
 }
 
-/// The live node of the highest level, where walks should begin.
-pub(super) fn best_entry(parts: &Parts<'_>) -> Option<EntryPoint> {
+/// The node of the highest level among these, all live, where walks should begin.
+pub(super) fn best_entry(
+    parts: &Parts<'_>,
+    nodes: impl IntoIterator<Item = u32>,
+) -> Option<EntryPoint> {
     let mut best: Option<EntryPoint> = None;
-    for node in parts.nodes.live_nodes() {
+    for node in nodes {
         let level = parts.nodes.level(node);
         if best.is_none_or(|best| level > best.level) {
             best = Some(EntryPoint { node, level });

@@ -1,8 +1,8 @@
 //! The lists of one level above 0: few nodes have one, and a hash tells where.
 
 use super::super::arena::{Arena, bytes_of_vec, grow};
-use super::super::numbers::Numbers;
 use super::list::{self, UNUSED};
+use crate::numbers::Numbers;
 
 /// Lists by numbers of their own.
 pub(super) struct Upper {

@@ -342,7 +342,9 @@ impl Hnsw {
             .is_none_or(|entry| self.nodes.is(entry.node, DEAD));
         HnswPatch::Release(Edits {
             lists: Vec::new(),
-            entry: dying.then(|| repair::best_entry(&self.parts())).flatten(),
+            entry: dying
+                .then(|| repair::best_entry(&self.parts(), self.nodes.live_nodes()))
+                .flatten(),
         })
     }
 

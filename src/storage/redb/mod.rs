@@ -26,6 +26,7 @@ use super::{
     Snapshot, TableKey,
 };
 use crate::error::StoreError;
+use crate::inner_storage::preread::Preread;
 use crate::row::{Record, VectorRow, Want};
 use crate::schema::{TableRecord, TableSchema};
 
@@ -44,6 +45,8 @@ pub struct RedbBackend {
     unsynced: AtomicBool,
     /// How long the file is.
     bytes: Box<dyn Fn() -> std::io::Result<u64> + Send + Sync>,
+    /// What is still being read ahead, for whoever reads all rows next.
+    _ahead: Option<Preread>,
 }
 
 impl std::fmt::Debug for RedbBackend {
@@ -74,10 +77,13 @@ impl RedbBackend {
     pub fn open_with(path: impl AsRef<Path>, options: &RedbOptions) -> Result<Self, StoreError> {
         let path = path.as_ref();
         let health = Health::new(path.to_owned());
-        let db = open::open(path, options, &health)?;
+        let (db, ahead) = open::open(path, options, &health)?;
         let path: PathBuf = path.to_owned();
         let bytes = Box::new(move || Ok(std::fs::metadata(&path)?.len()));
-        Ok(Self::new(db, health, options.read_only, bytes))
+        Ok(Self {
+            _ahead: ahead,
+            ..Self::new(db, health, options.read_only, bytes)
+        })
     }
 
     fn new(
@@ -92,6 +98,7 @@ impl RedbBackend {
             db: RwLock::new(Some(db)),
             unsynced: AtomicBool::new(false),
             bytes,
+            _ahead: None,
         }
     }
 

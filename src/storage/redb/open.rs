@@ -16,17 +16,19 @@ use super::write;
 use crate::error::StoreError;
 use crate::ids::TableId;
 use crate::inner_storage::file::{Access, Guard};
-use crate::inner_storage::{Durability, format, publish, sniff};
+use crate::inner_storage::preread::Preread;
+use crate::inner_storage::{Durability, Verify, format, publish, sniff};
 
 /// How often an open looks again when the file comes or goes meanwhile.
 const ATTEMPTS: usize = 8;
 
-/// Opens the file at `path`, or creates it when that is asked for and it is missing.
+/// Opens the file at `path`, or creates it when that is asked for and it is missing. It is read
+/// ahead as long as what comes with it is kept.
 pub(super) fn open(
     path: &Path,
     options: &RedbOptions,
     health: &Health,
-) -> Result<Database, StoreError> {
+) -> Result<(Database, Option<Preread>), StoreError> {
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -50,7 +52,9 @@ pub(super) fn open(
             .open(path)
             .map_err(|error| StoreError::io("opening", path, error))?;
         let backend = FileBackend::new(file).map_err(|error| health.error("opening", error))?;
-        return open_guarded(backend, options, health);
+        // All of it is about to be read.
+        let ahead = Preread::start(path);
+        return Ok((open_guarded(backend, options, health)?, ahead));
     }
 }
 
@@ -72,7 +76,7 @@ pub(super) fn open_guarded<B: StorageBackend>(
     // must not take the application with it all the same.
     let opened = catch_unwind(AssertUnwindSafe(|| {
         let db = Builder::new()
-            .set_check_integrity_on_open(true)
+            .set_check_integrity_on_open(options.verify == Verify::Full)
             .set_cache_size(options.cache_bytes)
             .create_with_backend(redb_side)
             .map_err(|error| opening_error(health, error))?;

@@ -1,29 +1,34 @@
 //! Links as hints: what a store keeps of a graph so that the next open need not find it again.
 //!
-//! `write` makes groups of bytes of a graph, `read` takes them apart again, `restore` makes a graph
-//! of them. A hint is never trusted: whatever it says, an open has the same rows and the same
+//! `write` makes groups of bytes of a graph, `read` takes them apart again, `log` knows before the
+//! rows are read which of them has which place, `told` makes lists of it, `restore` a graph. A hint is never trusted: whatever it says, an open has the same rows and the same
 //! distances, and what it says of rows that are not there, or twice, is passed over. Distances are
 //! always computed; a graph that does not find its own rows is built anew.
 //!
 //! ```text
-//! group    kind u8 | fingerprint u64 | first place u64 | records u32 | record ...
-//! record   row id, zigzag from the record before | levels | list for each level from 0 on
+//! group    kind u8 | fingerprint u64 | first place u64 | records u32 | node ... | lists ...
+//! node     row id, zigzag from the node before | levels above the lowest
+//! lists    of each node in turn, a list for each level from 0 on
 //! list     mutual links | one-way links | first, zigzag from its own place or row id | gaps ...
 //! ```
 //!
 //! Numbers are varints of seven bits a byte, least first. Groups of the whole graph (kind 0) name
 //! nodes by place: the how-manyeth record of the log they stand for, which for near nodes is near,
-//! so that a link takes a byte or two. Groups added later (kind 1) name them by row id. A mutual
-//! link stands in the list of one of its two nodes. A node is named by its first row.
+//! so that a link takes a byte or two; they tell every list in full, as links of one way, so that an
+//! open fills lists one after another. Groups added later (kind 1) name nodes by row id, and tell
+//! links that the other node's list holds as well as mutual. A node is named by its first row.
 
+mod log;
 mod read;
 mod restore;
 #[cfg(test)]
 mod tests;
+mod told;
 mod write;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+pub(crate) use self::log::Log;
 use super::Hnsw;
 
 /// Groups that name nodes by place, and by row id.
@@ -34,7 +39,7 @@ const BY_ROW_ID: u8 = 1;
 const HEAD_LEN: usize = 1 + 8 + 8 + 4;
 
 /// Counted up when groups of before would be misread.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Bytes at which a group of many ends: a value that fits the next power of two.
 const GROUP_BYTES: usize = 60 << 10;
@@ -56,7 +61,7 @@ pub(crate) struct Linked {
 
 impl Hnsw {
     /// What hints must have been written under to be read.
-    fn hint_fingerprint(&self) -> u64 {
+    pub(super) fn hint_fingerprint(&self) -> u64 {
         let geometry = self.nodes.codes.geometry;
         let params = &self.params;
         let parts = format!(

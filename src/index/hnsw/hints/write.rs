@@ -35,9 +35,8 @@ impl Hnsw {
                     NOWHERE => None,
                     place => Some(i64::from(place)),
                 };
-                // A mutual link stands in the list of the later of its two nodes.
-                self.record(graph, node, own, name, |other| other < own, &mut writer);
-                if writer.bytes.len() >= GROUP_BYTES {
+                self.record(graph, node, own, name, false, &mut writer);
+                if writer.len() >= GROUP_BYTES {
                     first += writer.records as usize;
                     let next = self.writer(BY_PLACE, first as u64);
                     groups.push(std::mem::replace(&mut writer, next).finish());
@@ -69,9 +68,9 @@ impl Hnsw {
                     let lives = !self.nodes.is(link, DEAD);
                     lives.then(|| self.first_row(link).get().cast_signed())
                 };
-                self.record(graph, node, own, name, |_| true, &mut writer);
+                self.record(graph, node, own, name, true, &mut writer);
             }
-            if writer.bytes.len() >= GROUP_BYTES {
+            if writer.len() >= GROUP_BYTES {
                 let next = self.writer(BY_ROW_ID, 0);
                 groups.push(std::mem::replace(&mut writer, next).finish());
             }
@@ -82,15 +81,15 @@ impl Hnsw {
         groups
     }
 
-    /// Adds the record of a node that is called `own`, with those of its links that have a name;
-    /// of mutual ones those that `tells`.
+    /// Adds the record of a node that is called `own`, with those of its links that have a name,
+    /// and whether they are mutual where the other node's record does not tell of them.
     fn record(
         &self,
         graph: &Graph,
         node: u32,
         own: i64,
         name: impl Fn(u32) -> Option<i64>,
-        tells: impl Fn(i64) -> bool,
+        tells_mutual: bool,
         writer: &mut Writer,
     ) {
         let level = self.nodes.level(node);
@@ -99,23 +98,24 @@ impl Hnsw {
                 let Some(other) = name(link) else {
                     continue;
                 };
-                if !graph.links(level, link).contains(&node) {
-                    list.one_way.push(other);
-                } else if tells(other) {
+                if tells_mutual && graph.links(level, link).contains(&node) {
                     list.mutual.push(other);
+                } else {
+                    list.one_way.push(other);
                 }
             }
         });
     }
 
     fn writer(&self, kind: u8, first: u64) -> Writer {
-        let mut bytes = Vec::with_capacity(GROUP_BYTES + 4_096);
-        bytes.push(kind);
-        bytes.extend(self.hint_fingerprint().to_le_bytes());
-        bytes.extend(first.to_le_bytes());
-        bytes.extend(0u32.to_le_bytes());
+        let mut nodes = Vec::with_capacity(GROUP_BYTES + 4_096);
+        nodes.push(kind);
+        nodes.extend(self.hint_fingerprint().to_le_bytes());
+        nodes.extend(first.to_le_bytes());
+        nodes.extend(0u32.to_le_bytes());
         Writer {
-            bytes,
+            nodes,
+            lists: Vec::with_capacity(GROUP_BYTES + 4_096),
             records: 0,
             before: 0,
             list: List::default(),
@@ -132,56 +132,62 @@ struct List {
 
 /// A group that is being written.
 struct Writer {
-    bytes: Vec<u8>,
+    /// The head, and which nodes the records are about.
+    nodes: Vec<u8>,
+    /// Their lists.
+    lists: Vec<u8>,
     records: u32,
     before: i64,
     list: List,
 }
 
 impl Writer {
+    fn len(&self) -> usize {
+        self.nodes.len() + self.lists.len()
+    }
+
     /// Adds the record of a node; `fill` tells a level's links, which are near `own`.
     fn record(&mut self, id: RowId, level: u8, own: i64, fill: impl Fn(u8, &mut List)) {
         let id = id.get().cast_signed();
-        self.number(zigzag(id - self.before));
+        put(&mut self.nodes, zigzag(id - self.before));
+        put(&mut self.nodes, u64::from(level));
         self.before = id;
-        self.number(u64::from(level));
         self.records += 1;
-        let mut list = std::mem::take(&mut self.list);
         for level in 0..=level {
-            list.mutual.clear();
-            list.one_way.clear();
-            fill(level, &mut list);
-            self.number(list.mutual.len() as u64);
-            self.number(list.one_way.len() as u64);
-            self.numbers(own, &mut list.mutual);
-            self.numbers(own, &mut list.one_way);
+            self.list.mutual.clear();
+            self.list.one_way.clear();
+            fill(level, &mut self.list);
+            put(&mut self.lists, self.list.mutual.len() as u64);
+            put(&mut self.lists, self.list.one_way.len() as u64);
+            put_links(&mut self.lists, own, &mut self.list.mutual);
+            put_links(&mut self.lists, own, &mut self.list.one_way);
         }
-        self.list = list;
-    }
-
-    /// Numbers in ascending order, the first from `own`, each further from the one before.
-    fn numbers(&mut self, own: i64, numbers: &mut [i64]) {
-        numbers.sort_unstable();
-        let mut before: Option<i64> = None;
-        for &number in &*numbers {
-            match before {
-                None => self.number(zigzag(number - own)),
-                Some(before) => self.number((number - before).cast_unsigned()),
-            }
-            before = Some(number);
-        }
-    }
-
-    fn number(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
     }
 
     fn finish(mut self) -> Vec<u8> {
-        self.bytes[HEAD_LEN - 4..HEAD_LEN].copy_from_slice(&self.records.to_le_bytes());
-        self.bytes
+        self.nodes[HEAD_LEN - 4..HEAD_LEN].copy_from_slice(&self.records.to_le_bytes());
+        self.nodes.append(&mut self.lists);
+        self.nodes
     }
+}
+
+/// Numbers in ascending order, the first from `own`, each further from the one before.
+fn put_links(bytes: &mut Vec<u8>, own: i64, links: &mut [i64]) {
+    links.sort_unstable();
+    let mut before: Option<i64> = None;
+    for &link in &*links {
+        match before {
+            None => put(bytes, zigzag(link - own)),
+            Some(before) => put(bytes, (link - before).cast_unsigned()),
+        }
+        before = Some(link);
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
 }

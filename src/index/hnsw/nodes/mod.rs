@@ -1,4 +1,7 @@
-//! The nodes of a graph: one per distinct code, with the rows that share it.
+//! The nodes of a graph: one per distinct code, with the rows that share it. `seats` is how an open
+//! fills them.
+
+mod seats;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -128,13 +131,6 @@ impl Nodes {
     /// to life, links and all.
     pub(super) fn find(&self, point: Point<'_>) -> Option<u32> {
         self.twins.find(&self.codes, point, CodeHash::of(point))
-    }
-
-    /// As `find`, or a new node of this level.
-    pub(super) fn find_or_create(&mut self, point: Point<'_>, level: u8) -> u32 {
-        let hash = CodeHash::of(point);
-        let found = self.twins.find(&self.codes, point, hash);
-        found.unwrap_or_else(|| self.add(point, level, hash))
     }
 
     /// The number that the `nth` new node from now on will have.
@@ -276,7 +272,7 @@ impl Nodes {
     }
 
     /// Brings the rows of each node into the order of their ids.
-    pub(super) fn order_rows(&mut self, rows: &Rows) {
+    fn order_rows(&mut self, rows: &Rows) {
         for slots in &mut self.shared {
             slots.sort_unstable_by_key(|&slot| rows.id(Slot::from_raw(slot)));
         }
@@ -284,15 +280,14 @@ impl Nodes {
 
     /// The nodes, all live, in the order of their first rows' ids, to which no order of loading
     /// matters.
-    pub(super) fn by_row_id(&mut self, rows: &Rows) -> Vec<u32> {
+    pub(super) fn by_row_id(&self, rows: &Rows) -> Vec<u32> {
         let id_of = |slot: u32| rows.id(Slot::from_raw(slot)).unwrap_or_default();
-        self.order_rows(rows);
         let mut order: Vec<u32> = (0..self.len() as u32).collect();
         order.sort_unstable_by_key(|&node| self.slots(node).first().map(|&slot| id_of(slot)));
         order
     }
 
-    /// Numbers the nodes, all live, in this order; returns the new number of every old one.
+    /// Numbers the nodes, all live and shown, in this order; returns the new number of every old one.
     pub(super) fn renumber(&mut self, order: &[u32]) -> Vec<u32> {
         self.codes.permute(order);
         self.members = permuted(&self.members, order);
@@ -302,7 +297,6 @@ impl Nodes {
             new_of_old[old as usize] = new as u32;
         }
         self.twins.renumber(&new_of_old);
-        self.hidden = self.live_nodes().collect();
         new_of_old
     }
 

@@ -13,7 +13,7 @@ const SHARDS_MIN: usize = 8;
 /// Numbers, cut into tables of a few thousand by their hashes: any number of equal tables can be
 /// full, where the buckets of a single one are a power of two.
 #[derive(Default)]
-pub(super) struct Numbers {
+pub(crate) struct Numbers {
     shards: Vec<HashTable<u32>>,
 }
 
@@ -27,13 +27,13 @@ impl Numbers {
 
     /// The number with this hash that `is` it.
     #[inline]
-    pub(super) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(crate) fn find(&self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
         let shard = self.shards.get(self.shard(hash))?;
         shard.find(hash, |&number| is(number)).copied()
     }
 
     /// Adds a number that is not in the set.
-    pub(super) fn insert(&mut self, hash: u64, number: u32, rehash: impl Fn(u32) -> u64) {
+    pub(crate) fn insert(&mut self, hash: u64, number: u32, rehash: impl Fn(u32) -> u64) {
         if self.shards.is_empty() {
             self.shards.push(HashTable::new());
         }
@@ -41,8 +41,51 @@ impl Numbers {
         self.shards[shard].insert_unique(hash, number, |&number| rehash(number));
     }
 
+    /// Puts a number in the place of the one with this hash that `is` equal to it, and returns that
+    /// one, or adds it.
+    pub(crate) fn replace_or_insert(
+        &mut self,
+        hash: u64,
+        number: u32,
+        mut is: impl FnMut(u32) -> bool,
+        rehash: impl Fn(u32) -> u64,
+    ) -> Option<u32> {
+        let shard = self.shard(hash);
+        let shard = self.shards.get_mut(shard);
+        let found = shard.and_then(|shard| shard.find_mut(hash, |&other| is(other)));
+        if let Some(place) = found {
+            return Some(std::mem::replace(place, number));
+        }
+        self.insert(hash, number, rehash);
+        None
+    }
+
+    /// Brings entries into the order of their shards, and leaves the order within each: added one
+    /// after another they find each shard in a core's cache.
+    pub(crate) fn arrange<H: Copy + Into<u64>>(&self, entries: &mut Vec<(H, u32)>) {
+        if self.shards.len() < SHARDS_MIN {
+            return;
+        }
+        let mut ends = vec![0u32; self.shards.len() + 1];
+        for &(hash, _) in &*entries {
+            ends[self.shard(hash.into()) + 1] += 1;
+        }
+        let mut end = 0;
+        for next in &mut ends {
+            end += *next;
+            *next = end;
+        }
+        let mut arranged = entries.clone();
+        for &entry in &*entries {
+            let place = &mut ends[self.shard(entry.0.into())];
+            arranged[*place as usize] = entry;
+            *place += 1;
+        }
+        *entries = arranged;
+    }
+
     /// Takes the number with this hash that `is` it out of the set and returns it.
-    pub(super) fn remove(&mut self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(crate) fn remove(&mut self, hash: u64, mut is: impl FnMut(u32) -> bool) -> Option<u32> {
         let shard = self.shard(hash);
         let shard = self.shards.get_mut(shard)?;
         let found = shard.find_entry(hash, |&number| is(number)).ok()?;
@@ -50,7 +93,7 @@ impl Numbers {
     }
 
     /// Makes room for this many more numbers.
-    pub(super) fn reserve(&mut self, additional: usize, rehash: impl Fn(u32) -> u64) {
+    pub(crate) fn reserve(&mut self, additional: usize, rehash: impl Fn(u32) -> u64) {
         let wanted = self.len() + additional;
         let room: usize = self.shards.iter().map(HashTable::capacity).sum();
         if wanted <= room {
@@ -67,21 +110,20 @@ impl Numbers {
         }
     }
 
-    /// Forgets all numbers and keeps the room.
     /// Puts other numbers in the places of those that are there; their hashes stay.
-    pub(super) fn replace(&mut self, new_of_old: impl Fn(u32) -> u32) {
+    pub(crate) fn replace(&mut self, new_of_old: impl Fn(u32) -> u32) {
         let numbers = self.shards.iter_mut().flat_map(HashTable::iter_mut);
         numbers.for_each(|number| *number = new_of_old(*number));
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(HashTable::len).sum()
     }
 
     /// Allocated bytes.
-    pub(super) fn memory(&self) -> usize {
+    pub(crate) fn memory(&self) -> usize {
         let tables: usize = self.shards.iter().map(HashTable::allocation_size).sum();
-        tables + super::arena::bytes_of_vec(&self.shards)
+        tables + self.shards.capacity() * size_of::<HashTable<u32>>()
     }
 }
 
@@ -130,6 +172,24 @@ mod tests {
                 let each = bytes_each(&announced);
                 assert!(each <= 12.0, "{each} of {number}");
             }
+        }
+    }
+
+    #[test]
+    fn arranged_entries_fill_shard_after_shard() {
+        for announced in [100, 100_000] {
+            let mut set = Numbers::default();
+            set.reserve(announced, hash);
+            let mut entries: Vec<(u64, u32)> = (0..90_000).map(|n| (hash(n), n)).collect();
+            set.arrange(&mut entries);
+            assert!(entries.iter().all(|&(known, number)| known == hash(number)));
+            assert!(entries.is_sorted_by_key(|&(known, _)| set.shard(known)));
+            for &(known, number) in &entries {
+                let old = set.replace_or_insert(known, number, |other| other == number, hash);
+                assert_eq!(old, None);
+            }
+            let old = set.replace_or_insert(hash(9), 90_009, |other| other == 9, hash);
+            assert_eq!((old, set.len()), (Some(9), 90_000));
         }
     }
 

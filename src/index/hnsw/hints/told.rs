@@ -1,0 +1,189 @@
+//! From the groups of a log to lists, all groups side by side.
+
+use rayon::prelude::*;
+
+use super::super::list;
+use super::super::nodes::Nodes;
+use super::log::{Group, Log, NONE};
+use super::read::{List, Lists};
+use crate::schema::HnswParams;
+
+/// A node inherits when it has lost more than one of so many of its links.
+const LOST_SHARE: usize = 8;
+
+/// What a group tells beside the lists of level 0.
+#[derive(Default)]
+pub(super) struct Told {
+    /// Lists of the levels above: level, node, and how many of `links` are its own.
+    pub(super) above: Vec<(u8, u32, usize)>,
+    pub(super) links: Vec<u32>,
+    /// Links that the other node's list holds as well: level, from, to.
+    pub(super) mutual: Vec<(u8, u32, u32)>,
+    /// Nodes that are linked to what is not there.
+    pub(super) bereft: Vec<u32>,
+    /// Places without a node, and how many of `gone_links` each led to on level 0.
+    gone: Vec<(u32, usize)>,
+    gone_links: Vec<u32>,
+    /// Nodes that lost much, and how many of `lost` were theirs.
+    losers: Vec<(u32, usize)>,
+    lost: Vec<u32>,
+}
+
+impl Told {
+    /// Places without a node, and the nodes that each led to.
+    pub(super) fn gone(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        pieces(&self.gone, &self.gone_links)
+    }
+
+    /// Nodes that lost much of their lists, and the places that these led to.
+    pub(super) fn losers(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        pieces(&self.losers, &self.lost)
+    }
+}
+
+/// Each with as many of `all` as it has, one after another.
+fn pieces<'a>(
+    counts: &'a [(u32, usize)],
+    mut all: &'a [u32],
+) -> impl Iterator<Item = (u32, &'a [u32])> {
+    counts.iter().map(move |&(whose, count)| {
+        let own;
+        (own, all) = all.split_at(count);
+        (whose, own)
+    })
+}
+
+/// Reads the groups of a log.
+pub(super) struct Reader<'a> {
+    log: &'a Log,
+    nodes: &'a Nodes,
+    params: &'a HnswParams,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn of(log: &'a Log, nodes: &'a Nodes, params: &'a HnswParams) -> Self {
+        Self { log, nodes, params }
+    }
+
+    /// Fills the lists of level 0, and returns what else is told. Each group is let go of once it
+    /// is read.
+    pub(super) fn read(&self, groups: Vec<Group>, mut lists: &mut [u32]) -> Vec<Told> {
+        let mut next = 0;
+        // The nodes of a group follow one another, as the groups do.
+        let with_lists = groups.into_iter().map(|group| {
+            let places = group.place..group.place + group.records;
+            let is_there = |&place: &u32| self.log.node(place) != NONE;
+            let nodes = places.filter(is_there).count();
+            let first = next;
+            next += nodes as u32;
+            let own;
+            (own, lists) = std::mem::take(&mut lists).split_at_mut(nodes * self.params.m0);
+            (group, first, own)
+        });
+        let with_lists: Vec<(Group, u32, &mut [u32])> = with_lists.collect();
+        let read = with_lists
+            .into_par_iter()
+            .map(|(group, first, lists)| self.read_group(&group, first, lists));
+        read.collect()
+    }
+
+    /// Fills the lists of a group's nodes, of which `first` is the first.
+    fn read_group(&self, group: &Group, first: u32, lists: &mut [u32]) -> Told {
+        let m0 = self.params.m0;
+        let mut told = Told::default();
+        let mut lists_told = Lists::of(&group.bytes[group.lists_at..]);
+        let mut read = List::default();
+        let mut links = Vec::with_capacity(m0);
+        for nth in 0..group.records {
+            let place = group.place + nth;
+            let from = self.log.node(place);
+            let own = match group.ids.get(nth as usize) {
+                Some(&id) => id.cast_signed(),
+                None => i64::from(place),
+            };
+            for level in 0..=self.log.levels[place as usize] {
+                if lists_told.next(own, &mut read).is_none() {
+                    return told;
+                }
+                links.clear();
+                let by_place = group.head.by_place;
+                self.take(by_place, (place, from), level, &read, &mut links, &mut told);
+                if from == NONE || level > self.nodes.level(from) {
+                    continue;
+                }
+                if level == 0 {
+                    let row = (from - first) as usize;
+                    list::write(&mut lists[row * m0..][..m0], &links);
+                } else {
+                    told.above.push((level, from, links.len()));
+                    told.links.extend(&links);
+                }
+            }
+        }
+        told
+    }
+
+    /// Takes what a list tells of into `links`, and notes what is not there.
+    fn take(
+        &self,
+        by_place: bool,
+        (place, from): (u32, u32),
+        level: u8,
+        list: &List,
+        links: &mut Vec<u32>,
+        told: &mut Told,
+    ) {
+        if level == 0 && by_place && from != NONE && self.log.has_all(list) {
+            let others = list.links.iter().map(|&link| link as u32);
+            links.extend(others.filter(|&to| to != from).take(self.params.m0));
+            return;
+        }
+        let capacity = if level == 0 {
+            self.params.m0
+        } else {
+            self.params.m
+        };
+        let (lost, gone) = (told.lost.len(), told.gone_links.len());
+        for (nth, &link) in list.links.iter().enumerate() {
+            let other = self.log.linked_place(by_place, link);
+            let to = self.log.node(other);
+            if to == NONE {
+                told.lost.push(other);
+                continue;
+            }
+            if from == NONE {
+                told.bereft.push(to);
+                if level == 0 {
+                    told.gone_links.push(to);
+                }
+                continue;
+            }
+            // In ascending order, but for the mutual ones before the others.
+            let is_known = links.last() == Some(&to)
+                || nth >= list.mutual && list.mutual > 0 && links.contains(&to);
+            let fits = links.len() < capacity && (level == 0 || level <= self.nodes.level(to));
+            if to != from && !is_known && fits {
+                links.push(to);
+                if nth < list.mutual {
+                    told.mutual.push((level, from, to));
+                }
+            }
+        }
+        if from == NONE {
+            told.lost.truncate(lost);
+            if level == 0 {
+                told.gone.push((place, told.gone_links.len() - gone));
+            }
+            return;
+        }
+        let count = told.lost.len() - lost;
+        if count > 0 {
+            told.bereft.push(from);
+        }
+        if level == 0 && count * LOST_SHARE > list.links.len() {
+            told.losers.push((from, count));
+        } else {
+            told.lost.truncate(lost);
+        }
+    }
+}
