@@ -1,8 +1,5 @@
 //! The links of a graph and nothing else: who is whose neighbour on which level.
 
-use std::sync::atomic::AtomicU8;
-use std::sync::atomic::Ordering::Relaxed;
-
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -108,49 +105,45 @@ impl Graph {
         }
     }
 
-    /// Adds a link to a list that exists, where there is room and no such link. On level 0 it
-    /// is not counted.
+    /// Adds a link to a list that exists, where there is room and no such link.
     pub(super) fn add(&mut self, level: u8, from: u32, to: u32) {
         match level {
-            0 => list::add(self.level0.row_mut(from as usize), to),
-            _ => list::add(self.upper_mut(level).places_mut(from), to),
+            0 => {
+                if list::add(self.level0.row_mut(from as usize), to) {
+                    let degree = &mut self.in_degrees[to as usize];
+                    *degree = degree.saturating_add(1);
+                }
+            }
+            _ => {
+                list::add(self.upper_mut(level).places_mut(from), to);
+            }
         }
     }
 
-    /// The lists of level 0, `m0` places each, to be filled before anything is counted. Nothing
+    /// The lists of level 0, `m0` places each, to be filled before they are counted. Nothing
     /// where room was not made for all of them beforehand.
     pub(super) fn bottom_mut(&mut self) -> Option<&mut [u32]> {
         self.level0.all_mut()
     }
 
-    /// Puts a list of level 0 in place of another, before anything is counted.
-    pub(super) fn replace_uncounted(&mut self, node: u32, links: &[u32]) {
-        list::write(self.level0.row_mut(node as usize), links);
-    }
-
-    /// How many links lead to every node, counted anew on all threads.
-    pub(super) fn counted(&self) -> Vec<u8> {
-        let nodes = 0..self.level0.rows();
-        let counts: Vec<AtomicU8> = nodes.clone().map(|_| AtomicU8::new(0)).collect();
-        nodes
-            .into_par_iter()
-            .with_min_len(1 << 14)
-            .for_each(|node| {
-                for &link in list::links(self.level0.row(node)) {
-                    let count = &counts[link as usize];
-                    // The highest count stays what it is; which of the links came first does not
-                    // matter.
-                    if count.load(Relaxed) != u8::MAX && count.fetch_add(1, Relaxed) == u8::MAX {
-                        count.store(u8::MAX, Relaxed);
+    /// Counts the links to every node, once the lists have been filled. Every thread looks at all
+    /// lists and counts for nodes of its own: one more look at a list costs less than counting
+    /// together.
+    pub(super) fn count_all(&mut self) {
+        let level0 = &self.level0;
+        let share = level0.rows().div_ceil(rayon::current_num_threads().max(1));
+        let shares = self.in_degrees.par_chunks_mut(share.max(1));
+        shares.enumerate().for_each(|(nth, degrees)| {
+            degrees.fill(0);
+            let first = (nth * share) as u32;
+            for node in 0..level0.rows() {
+                for &link in list::links(level0.row(node)) {
+                    if let Some(degree) = degrees.get_mut(link.wrapping_sub(first) as usize) {
+                        *degree = degree.saturating_add(1);
                     }
                 }
-            });
-        counts.into_iter().map(AtomicU8::into_inner).collect()
-    }
-
-    /// Takes counts of lists that were filled.
-    pub(super) fn set_counts(&mut self, counts: Vec<u8>) {
-        self.in_degrees = counts;
+            }
+        });
     }
 
     pub(super) fn entry(&self) -> Option<EntryPoint> {

@@ -11,9 +11,9 @@ pub(super) fn links(places: &[u32]) -> &[u32] {
     &places[..used.sum::<u32>() as usize]
 }
 
-/// Adds a link where there is room and no such link.
+/// Adds a link where there is room and no such link; whether it did.
 #[inline]
-pub(super) fn add(places: &mut [u32], link: u32) {
+pub(super) fn add(places: &mut [u32], link: u32) -> bool {
     // Both counted over all places, without a branch.
     let (mut used, mut known) = (0, 0);
     for &place in &*places {
@@ -24,7 +24,9 @@ pub(super) fn add(places: &mut [u32], link: u32) {
         && let Some(place) = places.get_mut(used as usize)
     {
         *place = link;
+        return true;
     }
+    false
 }
 
 /// Puts these links, which fit, in place of others.

@@ -1,15 +1,16 @@
 //! Repairs: every node reachable from the entry point, and lists without dead nodes.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rayon::prelude::*;
 
 use super::Parts;
 use super::graph::{Edits, EntryPoint, Graph, ListEdit};
 use super::insert::{Space, find_candidates, map};
 use super::nodes::DEAD;
 use super::search::Near;
-
-/// Passes over all lists before a walk is made of what is left.
-const PASSES: usize = 2;
 
 /// Marks a node that no walk has reached.
 const UNREACHED: u32 = u32::MAX;
@@ -94,68 +95,52 @@ pub(super) fn unreachable(parts: &Parts<'_>, graph: &Graph) -> Vec<u32> {
     }
 }
 
-/// Whether every live node is reached. Passes over all lists, which read memory in its order, come
-/// first: they leave little for a walk.
+/// Whether every live node is reached. Passes over all lists, which read memory in its order and
+/// share the nodes among threads, come first: they leave little for a walk.
 pub(super) fn reaches_all(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> bool {
     let nodes = parts.nodes.len() as u32;
-    let mut marks = Marks {
-        marks: vec![Mark::Unreached; nodes as usize],
-        waiting: 1,
-    };
-    marks.marks[entry.node as usize] = Mark::Reached;
-    for pass in 0..PASSES {
-        for nth in 0..nodes {
-            let node = if pass % 2 == 0 { nth } else { nodes - 1 - nth };
-            if marks.marks[node as usize] == Mark::Reached {
-                marks.pass(graph, node, |_| ());
+    let marks: Vec<AtomicU8> = (0..nodes).map(|_| AtomicU8::new(UNSEEN)).collect();
+    marks[entry.node as usize].store(SEEN, Relaxed);
+    // Two threads that see a node at once pass it twice at worst.
+    let pass = |node: u32, seen: &mut dyn FnMut(u32)| {
+        marks[node as usize].store(PASSED, Relaxed);
+        for &link in graph.links(0, node) {
+            let mark = &marks[link as usize];
+            if mark.load(Relaxed) == UNSEEN {
+                mark.store(SEEN, Relaxed);
+                seen(link);
             }
         }
-        if marks.waiting == 0 {
-            break;
-        }
+    };
+    let is_waiting = |&node: &u32| marks[node as usize].load(Relaxed) == SEEN;
+    let share = nodes.div_ceil(rayon::current_num_threads().max(1) as u32);
+    for backwards in [false, true] {
+        let firsts = (0..nodes).into_par_iter().step_by(share.max(1) as usize);
+        firsts.for_each(|first| {
+            let share = first..nodes.min(first + share);
+            match backwards {
+                false => share
+                    .filter(is_waiting)
+                    .for_each(|node| pass(node, &mut |_| ())),
+                true => {
+                    let share = share.rev().filter(is_waiting);
+                    share.for_each(|node| pass(node, &mut |_| ()));
+                }
+            }
+        });
     }
-    let mut stack: Vec<u32> = Vec::new();
-    if marks.waiting > 0 {
-        stack.extend((0..nodes).filter(|&node| marks.marks[node as usize] == Mark::Reached));
-    }
+    let mut stack: Vec<u32> = (0..nodes).filter(is_waiting).collect();
     while let Some(node) = stack.pop() {
-        marks.pass(graph, node, |link| stack.push(link));
+        pass(node, &mut |link| stack.push(link));
     }
     let mut live = parts.nodes.live_nodes();
-    live.all(|node| marks.marks[node as usize] != Mark::Unreached)
+    live.all(|node| marks[node as usize].load(Relaxed) != UNSEEN)
 }
 
-/// How far nodes have come in `reaches_all`.
-#[derive(Clone, Copy, PartialEq)]
-enum Mark {
-    Unreached,
-    /// Its links are still to be looked at.
-    Reached,
-    Passed,
-}
-
-struct Marks {
-    marks: Vec<Mark>,
-    /// Nodes that are reached and not passed.
-    waiting: usize,
-}
-
-impl Marks {
-    /// Reaches what a reached node is linked to, and tells what was not reached before.
-    #[inline]
-    fn pass(&mut self, graph: &Graph, node: u32, mut reached: impl FnMut(u32)) {
-        self.marks[node as usize] = Mark::Passed;
-        self.waiting -= 1;
-        for &link in graph.links(0, node) {
-            let mark = &mut self.marks[link as usize];
-            if *mark == Mark::Unreached {
-                *mark = Mark::Reached;
-                self.waiting += 1;
-                reached(link);
-            }
-        }
-    }
-}
+/// How far a node has come in `reaches_all`: to be looked at, and looked at.
+const UNSEEN: u8 = 0;
+const SEEN: u8 = 1;
+const PASSED: u8 = 2;
 
 /// The links that make every live node reachable over level 0.
 pub(super) fn reconnect(parts: &Parts<'_>, graph: &Graph) -> Edits {

@@ -131,7 +131,7 @@ pub(super) fn arrange(parts: &Parts<'_>, ids: &[u32]) -> Vec<u32> {
 }
 
 /// The live nodes of every level, in ascending order.
-pub(super) fn levels(parts: &Parts<'_>) -> Vec<Vec<u32>> {
+fn levels(parts: &Parts<'_>) -> Vec<Vec<u32>> {
     let mut levels = Vec::new();
     let mut ids: Vec<u32> = parts.nodes.live_nodes().collect();
     while !ids.is_empty() {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::super::graph::Graph;
 use super::super::insert::{Newcomer, Space, find_candidates, link, map, search_candidates};
 use super::super::nodes::LEVEL_MAX;
-use super::super::{Hnsw, bulk, repair};
+use super::super::{Hnsw, repair};
 use super::Linked;
 use super::log::{GONE_SHARE, Log, NONE};
 use super::told::{Reader, Told};
@@ -82,8 +82,7 @@ impl Hnsw {
         graph.begin_at(entry);
         let reaches_all =
             || entry.is_some_and(|entry| repair::reaches_all(&self.parts(), &graph, entry));
-        let (counts, is_whole) = rayon::join(|| graph.counted(), reaches_all);
-        graph.set_counts(counts);
+        let is_whole = reaches_all();
         go_on(total / 2)?;
         let is_thin = |node: &u32| {
             let links = graph.links(0, *node).len();
@@ -144,8 +143,15 @@ impl Hnsw {
         let mut graph = Graph::new(&self.params);
         graph.reserve(nodes);
         graph.grow(nodes);
-        for (level, nodes) in (0..).zip(bulk::levels(&self.parts())).skip(1) {
-            graph.begin_level(level, &nodes);
+        let all = 0..nodes as u32;
+        let above = all.filter(|&node| self.nodes.level(node) > 0);
+        let mut above: Vec<u32> = above.collect();
+        for level in 1.. {
+            above.retain(|&node| self.nodes.level(node) >= level);
+            if above.is_empty() {
+                break;
+            }
+            graph.begin_level(level, &above);
         }
         let groups = std::mem::take(&mut log.groups);
         let reader = Reader::of(&log, &self.nodes, &self.params);
@@ -153,6 +159,7 @@ impl Hnsw {
             None => Vec::new(),
             Some(lists) => reader.read(groups, lists),
         };
+        graph.count_all();
         let mut bereft = Vec::new();
         for told in &told {
             let mut links = &told.links[..];
@@ -197,7 +204,7 @@ impl Hnsw {
                 repair::filled_up(&self.parts(), node, own, &heirs, len)
             });
             for (&(node, _), links) in losers.iter().zip(&lists) {
-                graph.replace_uncounted(node, links);
+                graph.set(0, node, links);
             }
         }
         Ok(())
