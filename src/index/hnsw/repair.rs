@@ -95,9 +95,16 @@ pub(super) fn unreachable(parts: &Parts<'_>, graph: &Graph) -> Vec<u32> {
     }
 }
 
-/// Whether every live node is reached. Passes over all lists, which read memory in its order and
-/// share the nodes among threads, come first: they leave little for a walk.
+/// Whether every live node is reached.
 pub(super) fn reaches_all(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> bool {
+    let reached = reached(parts, graph, entry);
+    let mut live = parts.nodes.live_nodes();
+    live.all(|node| reached[node as usize])
+}
+
+/// Which nodes are reached. Passes over all lists, which read memory in its order and share the nodes
+/// among threads, come first: they leave little for a walk.
+fn reached(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> Vec<bool> {
     let nodes = parts.nodes.len() as u32;
     let marks: Vec<AtomicU8> = (0..nodes).map(|_| AtomicU8::new(UNSEEN)).collect();
     marks[entry.node as usize].store(SEEN, Relaxed);
@@ -133,11 +140,13 @@ pub(super) fn reaches_all(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -
     while let Some(node) = stack.pop() {
         pass(node, &mut |link| stack.push(link));
     }
-    let mut live = parts.nodes.live_nodes();
-    live.all(|node| marks[node as usize].load(Relaxed) != UNSEEN)
+    marks
+        .into_iter()
+        .map(|mark| mark.into_inner() != UNSEEN)
+        .collect()
 }
 
-/// How far a node has come in `reaches_all`: to be looked at, and looked at.
+/// How far a node has come in `reached`: to be looked at, and looked at.
 const UNSEEN: u8 = 0;
 const SEEN: u8 = 1;
 const PASSED: u8 = 2;
@@ -147,18 +156,67 @@ pub(super) fn reconnect(parts: &Parts<'_>, graph: &Graph) -> Edits {
     let Some(entry) = graph.entry() else {
         return Edits::default();
     };
-    if reaches_all(parts, graph, entry) {
-        return Edits::default();
+    let changed = adopt_where_there_is_room(parts, graph, entry)
+        .unwrap_or_else(|| adopt_by_tree(parts, graph, entry));
+    let mut lists: Vec<ListEdit> = changed
+        .into_iter()
+        .map(|(node, links)| ListEdit {
+            level: 0,
+            node,
+            links,
+        })
+        .collect();
+    lists.sort_unstable_by_key(|edit| edit.node);
+    Edits { lists, entry: None }
+}
+
+/// Links every node that is not reached from a near one that is, where none of them has a full list:
+/// a link that takes no other's place cuts nothing off. `None` where one has no such neighbour.
+fn adopt_where_there_is_room(
+    parts: &Parts<'_>,
+    graph: &Graph,
+    entry: EntryPoint,
+) -> Option<HashMap<u32, Vec<u32>>> {
+    let mut reached = reached(parts, graph, entry);
+    let mut changed: HashMap<u32, Vec<u32>> = HashMap::new();
+    for node in parts.nodes.live_nodes() {
+        if reached[node as usize] {
+            continue;
+        }
+        let links = |node: u32| {
+            let changed = changed.get(&node).map(Vec::as_slice);
+            changed.unwrap_or_else(|| graph.links(0, node))
+        };
+        let mut near = near(parts, graph, node);
+        let has_room =
+            |other: &u32| reached[*other as usize] && links(*other).len() < graph.capacity(0);
+        let host = near.find(has_room)?;
+        let mut list = links(host).to_vec();
+        list.push(node);
+        changed.insert(host, list);
+        reached[node as usize] = true;
+        let mut stack = vec![node];
+        while let Some(node) = stack.pop() {
+            // Only lists of nodes that were reached before have changed.
+            for &link in graph.links(0, node) {
+                if !std::mem::replace(&mut reached[link as usize], true) {
+                    stack.push(link);
+                }
+            }
+        }
     }
+    Some(changed)
+}
+
+/// As above, also in place of links without which everything stays reached.
+fn adopt_by_tree(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> HashMap<u32, Vec<u32>> {
     let mut tree = Tree::new(graph, parts.nodes.len(), entry);
     for node in parts.nodes.live_nodes() {
         if tree.reached(node) {
             continue;
         }
-        let pools = find_candidates(parts, graph, parts.nodes.point(node), 0);
-        let near = pools.into_iter().next().unwrap_or_default();
         // A descent may end where level 0 alone does not lead, so not all of it is reached.
-        let mut near = near.into_iter().map(|near| near.node);
+        let mut near = near(parts, graph, node);
         let mut adopted = near.any(|near| tree.reached(near) && tree.adopt(near, node));
         if !adopted {
             let mut others = parts.nodes.live_nodes();
@@ -169,16 +227,14 @@ pub(super) fn reconnect(parts: &Parts<'_>, graph: &Graph) -> Edits {
             "a tree has leaves, and their links are no edges of it"
         );
     }
-    let changed = tree.changed.into_iter();
-    let mut lists: Vec<ListEdit> = changed
-        .map(|(node, links)| ListEdit {
-            level: 0,
-            node,
-            links,
-        })
-        .collect();
-    lists.sort_unstable_by_key(|edit| edit.node);
-    Edits { lists, entry: None }
+    tree.changed
+}
+
+/// Nodes near a node, the nearest first.
+fn near(parts: &Parts<'_>, graph: &Graph, node: u32) -> impl Iterator<Item = u32> + use<> {
+    let pools = find_candidates(parts, graph, parts.nodes.point(node), 0);
+    let near = pools.into_iter().next().unwrap_or_default();
+    near.into_iter().map(|near| near.node)
 }
 
 /// New lists for those of `nodes` that link to doomed ones, given in ascending order.

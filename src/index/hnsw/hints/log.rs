@@ -138,10 +138,9 @@ impl Log {
         u64::try_from(link).map_or(NONE, |id| self.ids.get(id))
     }
 
-    /// Whether this list of places, none of them mutual, has no other than those of nodes that are
-    /// numbered like their places, and none twice.
+    /// Whether this is a list of places that there are, none of them mutual and none twice.
     #[inline]
-    pub(super) fn has_all(&self, list: &List) -> bool {
+    pub(super) fn is_plain(&self, list: &List) -> bool {
         let links = &list.links[..];
         let (Some(&first), Some(&last)) = (links.first(), links.last()) else {
             return true;
@@ -149,8 +148,7 @@ impl Log {
         // All looked at, without a branch.
         let pairs = links.iter().zip(&links[1..]);
         let apart: usize = pairs.map(|(a, b)| usize::from(a < b)).sum();
-        self.nodes.is_none()
-            && list.mutual == 0
+        list.mutual == 0
             && first >= 0
             && last < self.levels.len() as i64
             && apart + 1 == links.len()

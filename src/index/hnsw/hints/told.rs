@@ -133,17 +133,49 @@ impl<'a> Reader<'a> {
         links: &mut Vec<u32>,
         told: &mut Told,
     ) {
-        if level == 0 && by_place && from != NONE && self.log.has_all(list) {
-            let others = list.links.iter().map(|&link| link as u32);
-            links.extend(others.filter(|&to| to != from).take(self.params.m0));
+        let capacity = self.capacity(level);
+        let (lost, gone) = (told.lost.len(), told.gone_links.len());
+        if level == 0 && by_place && from != NONE && self.log.is_plain(list) {
+            for &link in &list.links {
+                match self.log.node(link as u32) {
+                    NONE => told.lost.push(link as u32),
+                    to if to == from => {}
+                    to => links.push(to),
+                }
+            }
+            links.truncate(capacity);
+        } else {
+            self.take_one_by_one(by_place, from, level, list, links, told);
+        }
+        if from == NONE {
+            told.lost.truncate(lost);
+            if level == 0 {
+                told.gone.push((place, told.gone_links.len() - gone));
+            }
             return;
         }
-        let capacity = if level == 0 {
-            self.params.m0
+        let count = told.lost.len() - lost;
+        if count > 0 {
+            told.bereft.push(from);
+        }
+        if level == 0 && count * LOST_SHARE > list.links.len() {
+            told.losers.push((from, count));
         } else {
-            self.params.m
-        };
-        let (lost, gone) = (told.lost.len(), told.gone_links.len());
+            told.lost.truncate(lost);
+        }
+    }
+
+    /// As `take`, of lists that may hold anything.
+    fn take_one_by_one(
+        &self,
+        by_place: bool,
+        from: u32,
+        level: u8,
+        list: &List,
+        links: &mut Vec<u32>,
+        told: &mut Told,
+    ) {
+        let capacity = self.capacity(level);
         for (nth, &link) in list.links.iter().enumerate() {
             let other = self.log.linked_place(by_place, link);
             let to = self.log.node(other);
@@ -169,21 +201,14 @@ impl<'a> Reader<'a> {
                 }
             }
         }
-        if from == NONE {
-            told.lost.truncate(lost);
-            if level == 0 {
-                told.gone.push((place, told.gone_links.len() - gone));
-            }
-            return;
-        }
-        let count = told.lost.len() - lost;
-        if count > 0 {
-            told.bereft.push(from);
-        }
-        if level == 0 && count * LOST_SHARE > list.links.len() {
-            told.losers.push((from, count));
+    }
+
+    /// Most links of a list on this level.
+    fn capacity(&self, level: u8) -> usize {
+        if level == 0 {
+            self.params.m0
         } else {
-            told.lost.truncate(lost);
+            self.params.m
         }
     }
 }
