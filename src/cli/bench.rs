@@ -22,7 +22,7 @@ use super::vectors::VectorFile;
 const TABLE: &str = "bench";
 
 /// Rows written in one transaction, when a table is filled and when it is changed.
-const BATCH: usize = 100_000;
+const BATCH: usize = 250_000;
 const CHANGED_BATCH: usize = 1_000;
 
 #[derive(Serialize)]
