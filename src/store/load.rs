@@ -217,7 +217,7 @@ fn make_room(
             }
         };
         let read = || match stored.hinted {
-            true => hints(core, key),
+            true => hints(core, record, key, expected),
             false => Ok(Vec::new()),
         };
         let ((), hints) = rayon::join(room, read);
@@ -232,11 +232,28 @@ fn make_room(
 
 /// The groups of a table's log of links, without the damaged ones: what they told of is searched
 /// for.
-fn hints(core: &StoreCore, key: &TableKey) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut groups = Vec::new();
+fn hints(
+    core: &StoreCore,
+    record: &TableRecord,
+    key: &TableKey,
+    rows: usize,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    // Twice what full lists of five bytes a link take, on all levels, and room for small tables.
+    let params = &record.schema.hnsw;
+    let bytes_max = rows
+        .saturating_mul(16 + 10 * (params.m0 + params.m))
+        .saturating_add(1 << 20);
+    let (mut groups, mut bytes) = (Vec::new(), 0);
     core.backend.scan_links(key, &mut |group| {
         match group {
-            Ok(group) => groups.push(group.to_vec()),
+            Ok(group) if bytes + group.len() > bytes_max => {
+                tracing::warn!(table = %key.name, "more links than rows can have");
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(group) => {
+                bytes += group.len();
+                groups.push(group.to_vec());
+            }
             Err(detail) => tracing::warn!(table = %key.name, detail, "links passed over"),
         }
         Ok(ControlFlow::Continue(()))

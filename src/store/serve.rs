@@ -79,9 +79,10 @@ pub(super) fn load_behind(core: &Arc<StoreCore>, loading: Loading) -> Result<(),
                 Some(error)
             }
         };
-        drop(seated_here);
         // Whoever waits may drop the store and want the file: this is not to be the last to hold it.
-        drop(own);
+        let last = Arc::into_inner(own);
+        drop(seated_here);
+        drop(last);
         opening.end(failure);
     };
     let thread = std::thread::Builder::new().name("vecstash-open".to_owned());

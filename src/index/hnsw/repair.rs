@@ -95,11 +95,11 @@ pub(super) fn unreachable(parts: &Parts<'_>, graph: &Graph) -> Vec<u32> {
     }
 }
 
-/// Whether every live node is reached.
-pub(super) fn reaches_all(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> bool {
+/// How many live nodes are not reached.
+pub(super) fn count_unreached(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> usize {
     let reached = reached(parts, graph, entry);
-    let mut live = parts.nodes.live_nodes();
-    live.all(|node| reached[node as usize])
+    let live = parts.nodes.live_nodes();
+    live.filter(|&node| !reached[node as usize]).count()
 }
 
 /// Which nodes are reached. Passes over all lists, which read memory in its order and share the nodes

@@ -21,6 +21,8 @@ pub(crate) struct Log {
     /// Levels by place.
     pub(super) levels: Vec<u8>,
     pub(super) records: usize,
+    /// Links name places below this one: those of the whole graph that was written.
+    named: u32,
     ids: Ids,
     /// The node of every place, where it is another number; `NONE` where there is no node.
     nodes: Option<Vec<u32>>,
@@ -47,7 +49,7 @@ impl Log {
     ) -> Option<Self> {
         // Nobody's word for how long the log is: its places take memory.
         let places_max = (rows + rows / 2) as u64;
-        let mut places = 0;
+        let (mut places, mut named) = (0, 0);
         let placed = hints.into_iter().filter_map(|bytes| {
             let head = Head::of(&bytes).filter(|head| head.fingerprint == fingerprint)?;
             // A group that was lost leaves its places vacant; one that comes twice is passed over.
@@ -57,6 +59,9 @@ impl Log {
                 return None;
             }
             places = end;
+            if head.by_place {
+                named = end as u32;
+            }
             Some((bytes, head, place as u32))
         });
         let placed: Vec<(Vec<u8>, Head, u32)> = placed.collect();
@@ -81,6 +86,7 @@ impl Log {
             records: read.iter().map(|(group, _)| group.ids.len()).sum(),
             groups: Vec::with_capacity(read.len()),
             levels: vec![0; places as usize],
+            named,
             ids: Ids::for_all(&read),
             nodes: None,
         };
@@ -97,7 +103,9 @@ impl Log {
         }
         log.ids.finish();
         let known_min = log.records - log.records / GONE_SHARE;
-        (log.records > 0 && known_min <= rows).then_some(log)
+        // Vacant places take memory as well.
+        let is_dense = log.records >= log.places() - log.places() / GONE_SHARE;
+        (log.records > 0 && known_min <= rows && is_dense).then_some(log)
     }
 
     /// How many places there are.
@@ -133,7 +141,8 @@ impl Log {
     #[inline]
     pub(super) fn linked_place(&self, by_place: bool, link: i64) -> u32 {
         if by_place {
-            return u32::try_from(link).unwrap_or(NONE);
+            let place = u32::try_from(link).ok();
+            return place.filter(|&place| place < self.named).unwrap_or(NONE);
         }
         u64::try_from(link).map_or(NONE, |id| self.ids.get(id))
     }
@@ -148,10 +157,7 @@ impl Log {
         // All looked at, without a branch.
         let pairs = links.iter().zip(&links[1..]);
         let apart: usize = pairs.map(|(a, b)| usize::from(a < b)).sum();
-        list.mutual == 0
-            && first >= 0
-            && last < self.levels.len() as i64
-            && apart + 1 == links.len()
+        list.mutual == 0 && first >= 0 && last < i64::from(self.named) && apart + 1 == links.len()
     }
 
     /// How many places have a node.

@@ -81,9 +81,14 @@ impl Hnsw {
         // Not one of those that nothing leads to yet.
         let entry = repair::best_entry(&self.parts(), 0..known as u32);
         graph.begin_at(entry);
-        let reaches_all =
-            || entry.is_some_and(|entry| repair::reaches_all(&self.parts(), &graph, entry));
-        let is_whole = reaches_all();
+        let unreached = match entry {
+            Some(entry) => repair::count_unreached(&self.parts(), &graph, entry),
+            None => total,
+        };
+        // Repairs are for few.
+        if unreached * GONE_SHARE > total {
+            return Ok(None);
+        }
         go_on(total / 2)?;
         let is_thin = |node: &u32| {
             let links = graph.links(0, *node).len();
@@ -105,7 +110,7 @@ impl Hnsw {
             self.relink(&mut graph, nodes);
             go_on(total / 2)?;
         }
-        if !is_whole || !thin.is_empty() {
+        if unreached > 0 || !thin.is_empty() {
             let edits = repair::reconnect(&self.parts(), &graph);
             graph.apply(edits);
         }

@@ -221,6 +221,55 @@ fn rows_that_are_gone_leave_their_neighbours_to_each_other() {
     assert!(linked.relinked < ROWS / 100, "{} relinked", linked.relinked);
 }
 
+/// Links of what is left must not lead to rows that came later and were given the places of what
+/// was lost.
+#[test]
+fn a_lost_end_of_the_whole_is_not_taken_for_what_came_later() {
+    let before = built();
+    let hints = before.hints();
+    assert!(hints.len() >= 2, "{} groups", hints.len());
+    let mut lost = hints.clone();
+    let end = lost.pop().unwrap();
+    let records = Head::of(&end).unwrap().records as usize;
+    let rows: Vec<(Slot, RowId)> = (0..ROWS).map(|row| (Slot::new(row), id_of(row))).collect();
+    // Later groups of rows that the log has already: they get places of their own, vacant ones.
+    lost.extend(before.hints_of(&rows[..records.min(100)]));
+    let mut after = loaded(0..ROWS, &lost);
+    let linked = after.build(&|_, _| true).unwrap();
+    println!("{linked:?} {records} of {} groups", hints.len());
+    assert_eq!(after.check(), [""; 0]);
+    let named = |index: &Hnsw, row: usize| {
+        let graph = index.graph.as_ref().unwrap();
+        let node = index.rows.node(Slot::new(row)).unwrap();
+        let links = graph.links(0, node).iter();
+        let mut rows: Vec<u64> = links.map(|&link| index.first_row(link).get()).collect();
+        rows.sort_unstable();
+        rows
+    };
+    let same = (0..ROWS).filter(|&row| {
+        let (now, then) = (named(&after, row), named(&before, row));
+        now.iter().filter(|id| then.contains(id)).count() * 10 >= now.len() * 6
+    });
+    let same = same.count();
+    assert!(same > ROWS * 8 / 10, "{same} nodes have their old links");
+}
+
+/// Lists that tell of nothing are no graph, and repairs of one by one would take for ever.
+#[test]
+fn empty_lists_are_refused() {
+    let before = built();
+    let mut hints = before.hints();
+    for group in &mut hints {
+        let head = Head::of(group).unwrap();
+        let lists_at = Nodes::of(group, &head).unwrap().lists_at;
+        group[lists_at..].fill(0);
+    }
+    let mut after = loaded(0..ROWS, &hints);
+    let linked = after.build(&|_, _| true).unwrap();
+    assert!(linked.refused);
+    assert_eq!(after.check(), [""; 0]);
+}
+
 /// Nobody numbers two rows alike, except whoever wrote a file to harm us.
 #[test]
 fn a_row_id_twice_is_survived() {

@@ -103,6 +103,10 @@ impl<'a> Reader<'a> {
             };
             for level in 0..=self.log.levels[place as usize] {
                 if lists_told.next(own, &mut read).is_none() {
+                    // What is no list tells nothing of this node and of those behind it.
+                    let left = place..group.place + group.records;
+                    let left = left.map(|place| self.log.node(place));
+                    told.bereft.extend(left.filter(|&node| node != NONE));
                     return told;
                 }
                 links.clear();
@@ -112,6 +116,9 @@ impl<'a> Reader<'a> {
                     continue;
                 }
                 if level == 0 {
+                    if links.is_empty() {
+                        told.bereft.push(from);
+                    }
                     let row = (from - first) as usize;
                     list::write(&mut lists[row * m0..][..m0], &links);
                 } else {
