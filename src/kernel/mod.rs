@@ -9,6 +9,7 @@ mod ahead;
 mod aligned;
 mod huge;
 mod matrix;
+mod memory;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod pairs;
@@ -28,6 +29,7 @@ pub(crate) use self::ahead::read_ahead;
 pub(crate) use self::aligned::{Block, bytes_of, bytes_of_mut};
 pub(crate) use self::huge::advise_huge;
 pub(crate) use self::matrix::{Panel, Products};
+pub(crate) use self::memory::{free_memory, peak_memory};
 pub(crate) use self::pairs::{PairTerms, RowTerms, cosine_key, dot_key, l2_key};
 pub(crate) use self::prefetch::prefetch;
 pub(crate) use self::probe::Probe;

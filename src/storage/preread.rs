@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crate::kernel::read_ahead;
+use crate::kernel::{free_memory, read_ahead};
 
 /// Bytes that are asked for at a time: systems bring in no more at once than they read ahead by
 /// themselves, which is this much or more.
@@ -27,6 +27,7 @@ impl Preread {
     /// free. It is a help and no more: whatever fails is left to those who read in earnest.
     pub(super) fn start(path: &Path) -> Option<Self> {
         let len = fs::metadata(path).ok()?.len();
+        // Where the system does not say, a second handle might also meet the locks of the first.
         if len < LEN_MIN || len > free_memory()? / 2 {
             return None;
         }
@@ -55,17 +56,6 @@ impl Drop for Preread {
             let _ = thread.join();
         }
     }
-}
-
-/// Bytes of memory that can be had without pushing anything out, where the system says so: on Linux.
-/// Elsewhere a second handle on the file might also meet the locks of the first.
-fn free_memory() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib << 10)
 }
 
 #[cfg(test)]

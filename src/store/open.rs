@@ -167,11 +167,3 @@ pub(super) fn finish_open(core: &StoreCore, report: OpenReport) {
     // Set once, here: nobody else has come so far.
     let _ = core.report.set(report);
 }
-
-/// The most memory that this process has had resident, where the system says so.
-pub(super) fn peak_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kib << 10)
-}

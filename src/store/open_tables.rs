@@ -8,13 +8,13 @@ use parking_lot::{Mutex, RwLock};
 
 use super::hints::HintLog;
 use super::load::{Step, Stored, Walk, load_table};
-use super::open::peak_memory;
 use super::options::{
     OpenOptions, OpenProgress, OpenReport, OpenStage, QuarantinedRow, TableReport,
 };
 use super::shared::{RowIds, StoreCore, TableCore, TableState};
 use crate::error::StoreError;
 use crate::inner_storage::{StoredTable, Verify};
+use crate::kernel::peak_memory;
 use crate::schema::IndexKind;
 
 /// Quarantined rows listed one by one in a report; the rest are counted.

@@ -1,7 +1,9 @@
 //! Links as hints: what a store keeps of a graph so that the next open need not find it again.
 //!
 //! `write` makes groups of bytes of a graph, `read` takes them apart again, `log` knows before the
-//! rows are read which of them has which place, `told` makes lists of it, `restore` a graph. A hint is never trusted: whatever it says, an open has the same rows and the same
+//! rows are read which of them has which place, `told` makes lists of it, `restore` a graph.
+//!
+//! A hint is never trusted: whatever it says, an open has the same rows and the same
 //! distances, and what it says of rows that are not there, or twice, is passed over. Distances are
 //! always computed; a graph that does not find its own rows is built anew.
 //!
