@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use vecstash::{
-    Codec, Distance, Hit, HnswParams, IndexKind, Metadata, NewRow, OpenOptions, TableOptions,
-    TableSchema, VectorStore,
+    Codec, Distance, Hit, HnswParams, IndexKind, Metadata, NewRow, OpenOptions, Residence,
+    TableOptions, TableSchema, VectorStore,
 };
 
 use self::synth::{Mixture, QUERY_START, Random};
@@ -291,18 +291,32 @@ pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) codec: Codec,
     pub(crate) index: IndexKind,
+    pub(crate) resident: Residence,
 }
 
 const fn kind(name: &'static str, codec: Codec, index: IndexKind) -> Kind {
-    Kind { name, codec, index }
+    Kind {
+        name,
+        codec,
+        index,
+        resident: Residence::Compact,
+    }
 }
+
+/// As [`HNSW_F32`], with its rows in memory as well.
+pub(crate) const HNSW_F32_FULL: Kind = Kind {
+    name: "hnsw_f32_full",
+    resident: Residence::Full,
+    ..HNSW_F32
+};
 
 pub(crate) const HNSW_INT8: Kind = kind("hnsw_int8", Codec::Int8Quantized, IndexKind::Hnsw);
 pub(crate) const HNSW_F32: Kind = kind("hnsw_f32", Codec::F32, IndexKind::Hnsw);
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 7] = [
     HNSW_INT8,
     kind("hnsw_fp16", Codec::Fp16, IndexKind::Hnsw),
     HNSW_F32,
+    HNSW_F32_FULL,
     kind("turbo_4bit", Codec::Turbovec4Bit, IndexKind::Turbo),
     kind("turbo_2bit", Codec::Turbovec2Bit, IndexKind::Turbo),
     kind("flat_f32", Codec::F32, IndexKind::Flat),
@@ -350,7 +364,9 @@ pub(crate) fn create(store: &VectorStore, dim: usize, distance: Distance, kind: 
         distance,
         hnsw: HnswParams::default(),
     };
-    let options = TableOptions::default().index(kind.index);
+    let options = TableOptions::default()
+        .index(kind.index)
+        .resident(kind.resident);
     store
         .create_table_with(schema, options)
         .expect("a new table");

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use ::vecstash::Distance;
 
-use crate::common::DataSet;
+use crate::common::{DataSet, HNSW_F32, HNSW_F32_FULL, HNSW_INT8};
 
 /// What every graph is built with.
 pub(crate) const M: usize = 16;
@@ -62,9 +62,10 @@ pub(crate) trait Peer: Sync {
 }
 
 /// The names of the Rust peers.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
     "vecstash-int8",
     "vecstash-f32",
+    "vecstash-f32-full",
     "usearch-f32",
     "usearch-bf16",
     "usearch-i8",
@@ -81,11 +82,9 @@ pub(crate) fn start(name: &str, set: &DataSet, folder: &Path) -> Result<Box<dyn 
     let euclidean = distance == Distance::Euclidean;
     let no = |reason: &str| Err(reason.to_string());
     Ok(match name {
-        "vecstash-int8" => Box::new(vecstash::Peer::new(
-            folder,
-            ::vecstash::Codec::Int8Quantized,
-        )),
-        "vecstash-f32" => Box::new(vecstash::Peer::new(folder, ::vecstash::Codec::F32)),
+        "vecstash-int8" => Box::new(vecstash::Peer::new(folder, HNSW_INT8)),
+        "vecstash-f32" => Box::new(vecstash::Peer::new(folder, HNSW_F32)),
+        "vecstash-f32-full" => Box::new(vecstash::Peer::new(folder, HNSW_F32_FULL)),
         "usearch-i8" if distance != Distance::Cosine => {
             return no("its i8 keeps directions only");
         }

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vecstash::{
-    Codec, IndexKind, Metadata, NewRow, OpenOptions, Return, SearchOptions, Table, VectorStore,
-};
+use vecstash::{Metadata, NewRow, OpenOptions, Return, SearchOptions, Table, VectorStore};
 
 use super::{BytesBy, Searcher};
 use crate::common::{DataSet, Kind, TABLE, fill, key_of, row_of};
@@ -14,15 +12,15 @@ const CACHE: usize = 1 << 16;
 
 pub(super) struct Peer {
     path: PathBuf,
-    codec: Codec,
+    kind: Kind,
     store: Option<(VectorStore, Table)>,
 }
 
 impl Peer {
-    pub(super) fn new(folder: &Path, codec: Codec) -> Self {
+    pub(super) fn new(folder: &Path, kind: Kind) -> Self {
         Self {
             path: folder.join("peer.vecstash"),
-            codec,
+            kind,
             store: None,
         }
     }
@@ -42,12 +40,7 @@ impl super::Peer for Peer {
     /// Writes the rows, which is not timed, and reopens: the figure is the building of the index
     /// from rows in memory.
     fn build(&mut self, set: &DataSet, threads: usize) -> f64 {
-        let kind = Kind {
-            name: "peer",
-            codec: self.codec,
-            index: IndexKind::Hnsw,
-        };
-        fill(&self.path, set, set.base.len(), kind);
+        fill(&self.path, set, set.base.len(), self.kind);
         // The links that the file has would be no building at all.
         let options = OpenOptions::new()
             .threads(threads)
