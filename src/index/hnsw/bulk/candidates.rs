@@ -78,6 +78,9 @@ struct Ranked {
     room: usize,
     ranks: Vec<Rank>,
     lens: Vec<u16>,
+    /// The key of the last of each full list: most of what is offered is farther, and the lists
+    /// are many times larger.
+    bounds: Vec<f32>,
 }
 
 impl Ranked {
@@ -86,6 +89,7 @@ impl Ranked {
             room,
             ranks: vec![Rank::default(); rows * room],
             lens: vec![0; rows],
+            bounds: vec![f32::INFINITY; rows],
         }
     }
 
@@ -95,7 +99,11 @@ impl Ranked {
 
     /// Keeps a candidate if it is among the nearest. A pair has one key whoever finds it, so that
     /// the same candidate found again has the same rank.
-    fn offer(&mut self, row: usize, rank: Rank) {
+    fn offer(&mut self, row: usize, near: Near) {
+        if near.key > self.bounds[row] {
+            return;
+        }
+        let rank = Rank::new(near);
         let len = usize::from(self.lens[row]);
         let list = &mut self.ranks[row * self.room..(row + 1) * self.room];
         if len == self.room && rank >= list[len - 1] {
@@ -109,6 +117,9 @@ impl Ranked {
         list.copy_within(place..end - 1, place + 1);
         list[place] = rank;
         self.lens[row] = end as u16;
+        if end == self.room {
+            self.bounds[row] = list[end - 1].near().key;
+        }
     }
 }
 
@@ -140,11 +151,7 @@ impl Candidates {
             Some(ranked) if angular => ranked,
             _ => &piece.nearest,
         };
-        let kept = ranked.of(row as usize % ROWS);
-        match kept.last() {
-            Some(last) if kept.len() == ranked.room => last.near().key,
-            _ => f32::INFINITY,
-        }
+        ranked.bounds[row as usize % ROWS]
     }
 
     /// Takes in what leaves found. What is kept depends on what was found, not on the order.
@@ -156,7 +163,7 @@ impl Candidates {
                 _ => &mut piece.nearest,
             };
             for found in finds.iter().flat_map(|finds| finds.piece(number)) {
-                ranked.offer(found.row as usize % ROWS, Rank::new(found.near));
+                ranked.offer(found.row as usize % ROWS, found.near);
             }
         });
     }

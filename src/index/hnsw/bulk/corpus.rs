@@ -6,10 +6,10 @@ use super::super::search::Near;
 use super::super::select::Points;
 use super::nearest::CHUNK;
 use crate::distance::Distance;
-use crate::kernel::{PairTerms, Panel, Products, RowTerms};
+use crate::kernel::{PairTerms, Panel, Products, RowTerms, prefetch};
 
 /// Rows whose products are worked out together: as many sums as stay in a core's cache.
-const STRIP: usize = 64;
+const STRIP: usize = 32;
 
 /// How codes are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,6 +42,15 @@ impl<'a> Corpus<'a> {
     #[inline]
     pub(super) fn id(&self, position: u32) -> u32 {
         self.ids[position as usize]
+    }
+
+    /// Asks for the codes of rows that stand apart.
+    pub(super) fn prefetch(&self, positions: &[u32]) {
+        for &position in positions {
+            let point = self.point(position);
+            prefetch(point.bytes);
+            prefetch(std::slice::from_ref(point.terms));
+        }
     }
 
     /// The position of a node of this level.
@@ -142,7 +151,8 @@ impl Columns {
     }
 
     /// Shows, for each of `members`, which are the packed ones, its keys to those behind it:
-    /// `keys[j]` of column `j`; those up to itself are unspecified.
+    /// `keys[j]` of column `j`; those up to itself are unspecified. The last is shown first, so that
+    /// near ones, whose places are near, come early both to a row and to a column.
     pub(super) fn compare_pairs(
         &mut self,
         corpus: &Corpus<'_>,
@@ -151,11 +161,11 @@ impl Columns {
         mut show: impl FnMut(usize, &[f32]),
     ) {
         let dim = corpus.geometry.dim as f32;
-        for (strip, rows) in members.chunks(STRIP).enumerate() {
+        for (strip, rows) in members.chunks(STRIP).enumerate().rev() {
             let codes: Vec<&[u8]> = rows.iter().map(|&at| corpus.point(at).bytes).collect();
             let start = strip * STRIP;
             self.multiply(corpus, &codes, start);
-            for row in 0..rows.len() {
+            for row in (0..rows.len()).rev() {
                 let terms = self.terms.row(start + row, dim);
                 self.keys(corpus, measure, row, &terms, start + row);
                 show(start + row, &self.keys);

@@ -247,16 +247,20 @@ impl Leaf {
             mates,
             found,
         } = self;
+        corpus.prefetch(members);
         columns.pack(corpus, measure, members);
         mates.begin(effort.mates, members.iter().map(|&member| bound(member)));
         columns.compare_pairs(corpus, measure, members, |row, keys| mates.offer(row, keys));
         for (row, &member) in members.iter().enumerate() {
             for pick in mates.of(row) {
-                let mate = members[pick.column as usize];
-                for (row, node) in [(member, mate), (mate, member)] {
-                    let key = pick.key;
+                let (mate, key) = (members[pick.node as usize], pick.key);
+                let mut push = |row, node| {
                     let near = Near { key, node };
                     found.push(Found { row, near });
+                };
+                push(member, mate);
+                if mates.is_news(pick.node as usize, row, key) {
+                    push(mate, member);
                 }
             }
         }

@@ -1,13 +1,7 @@
 //! The nearest few of many keys.
 
+use super::super::search::{Near, Rank};
 use crate::kernel::Kernels;
-
-/// A column and its key.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Pick {
-    pub(super) key: f32,
-    pub(super) column: u32,
-}
 
 /// Keys looked at together; lists of keys are filled up to whole chunks with infinity.
 pub(super) const CHUNK: usize = 64;
@@ -24,41 +18,67 @@ fn lanes(mut mask: u64) -> impl Iterator<Item = usize> {
     })
 }
 
-/// The `k` nearest of what was offered, nearest first, of equals those offered first.
+/// Puts `rank` into a sorted list, whose last then goes; nothing happens where it comes last.
+///
+/// Where it belongs cannot be foretold, so that branches would be guessed wrong: a short list is
+/// passed as a whole, without any.
+#[inline]
+fn keep(list: &mut [Rank], rank: Rank) {
+    if let Ok(four) = <&mut [Rank; 4]>::try_from(&mut *list) {
+        pass(four, rank);
+    } else if let Ok(eight) = <&mut [Rank; 8]>::try_from(&mut *list) {
+        pass(eight, rank);
+    } else if list.last().is_some_and(|&last| rank < last) {
+        let mut place = list.len() - 1;
+        while place > 0 && list[place - 1] > rank {
+            list[place] = list[place - 1];
+            place -= 1;
+        }
+        list[place] = rank;
+    }
+}
+
+#[inline(always)]
+fn pass<const K: usize>(list: &mut [Rank; K], mut rank: Rank) {
+    for kept in list {
+        let (lower, higher) = (rank.min(*kept), rank.max(*kept));
+        *kept = lower;
+        rank = higher;
+    }
+}
+
+/// A place in a list for which nothing has been found: whatever is nearer than `key` takes it.
+fn nobody(key: f32) -> Rank {
+    let node = u32::MAX;
+    Rank::new(Near { key, node })
+}
+
+/// The `k` nearest of some keys; of equals the first.
 pub(super) struct Picks {
     kernels: &'static Kernels,
-    k: usize,
-    picks: Vec<Pick>,
+    picks: Vec<Rank>,
 }
 
 impl Picks {
     pub(super) fn new(kernels: &'static Kernels, k: usize) -> Self {
         Self {
             kernels,
-            k,
-            picks: Vec::with_capacity(k + 1),
+            picks: vec![nobody(f32::INFINITY); k],
         }
     }
 
-    /// The `k` nearest columns.
-    pub(super) fn select(&mut self, keys: &[f32]) -> &[Pick] {
-        self.picks.clear();
+    /// The `k` nearest columns, of which there are as many; keys are finite.
+    pub(super) fn select(&mut self, keys: &[f32]) -> impl Iterator<Item = u32> + '_ {
+        self.picks.fill(nobody(f32::INFINITY));
         let mut bound = f32::INFINITY;
         for (chunk, keys) in keys.as_chunks::<CHUNK>().0.iter().enumerate() {
             for lane in lanes((self.kernels.below)(keys, &NO_BOUNDS, bound)) {
-                let key = keys[lane];
-                if key < bound {
-                    let column = (chunk * CHUNK + lane) as u32;
-                    let place = self.picks.partition_point(|pick| pick.key <= key);
-                    self.picks.insert(place, Pick { key, column });
-                    self.picks.truncate(self.k);
-                    if self.picks.len() == self.k {
-                        bound = self.picks[self.k - 1].key;
-                    }
-                }
+                let (key, node) = (keys[lane], (chunk * CHUNK + lane) as u32);
+                keep(&mut self.picks, Rank::new(Near { key, node }));
             }
+            bound = self.picks.last().map_or(bound, |last| last.near().key);
         }
-        &self.picks
+        self.picks.iter().map(|pick| pick.node())
     }
 }
 
@@ -66,15 +86,12 @@ impl Picks {
 pub(super) struct Mates {
     kernels: &'static Kernels,
     k: usize,
-    picks: Vec<Pick>,
+    picks: Vec<Rank>,
     /// The key of each member's `k`-th nearest so far.
     bounds: Vec<f32>,
+    /// What the bounds began with.
+    wanted: Vec<f32>,
 }
-
-const NOBODY: Pick = Pick {
-    key: f32::INFINITY,
-    column: u32::MAX,
-};
 
 impl Mates {
     pub(super) fn new(kernels: &'static Kernels) -> Self {
@@ -83,18 +100,21 @@ impl Mates {
             k: 0,
             picks: Vec::new(),
             bounds: Vec::new(),
+            wanted: Vec::new(),
         }
     }
 
     /// Begins with members that want `k` mates each, nearer than these bounds.
     pub(super) fn begin(&mut self, k: usize, bounds: impl Iterator<Item = f32>) {
         self.k = k;
-        self.bounds.clear();
-        self.bounds.extend(bounds);
-        let members = self.bounds.len();
+        self.wanted.clear();
+        self.wanted.extend(bounds);
+        self.bounds.clone_from(&self.wanted);
         self.picks.clear();
-        self.picks.resize(members * k, NOBODY);
-        let padded = members.next_multiple_of(CHUNK);
+        let bounds = self.bounds.iter();
+        let none = bounds.flat_map(|&bound| std::iter::repeat_n(nobody(bound), k));
+        self.picks.extend(none);
+        let padded = self.bounds.len().next_multiple_of(CHUNK);
         self.bounds.resize(padded, f32::NEG_INFINITY);
     }
 
@@ -105,39 +125,43 @@ impl Mates {
             let start = chunk * CHUNK;
             let (keys, _) = keys[start..].as_chunks::<CHUNK>();
             let (bounds, _) = self.bounds[start..].as_chunks::<CHUNK>();
-            let mut mask = (self.kernels.below)(&keys[0], &bounds[0], self.bounds[row]);
-            if start <= row {
-                mask &= u64::MAX << (row - start) << 1;
+            let behind = match start <= row {
+                true => u64::MAX << (row - start) << 1,
+                false => u64::MAX,
+            };
+            let below = self.kernels.below;
+            let for_columns = below(&keys[0], &bounds[0], f32::NEG_INFINITY) & behind;
+            let for_row = below(&keys[0], &NO_BOUNDS, self.bounds[row]) & behind;
+            for lane in lanes(for_row) {
+                self.take(row, start + lane, keys[0][lane]);
             }
-            for lane in lanes(mask) {
-                let (column, key) = (start + lane, keys[0][lane]);
-                if key < self.bounds[row] {
-                    self.take(row, column, key);
-                }
-                if key < self.bounds[column] {
-                    self.take(column, row, key);
-                }
+            for lane in lanes(for_columns) {
+                self.take(start + lane, row, keys[0][lane]);
             }
         }
     }
 
+    #[inline]
     fn take(&mut self, member: usize, mate: usize, key: f32) {
+        let node = mate as u32;
         let picks = &mut self.picks[member * self.k..(member + 1) * self.k];
-        let mut place = self.k - 1;
-        while place > 0 && picks[place - 1].key > key {
-            picks[place] = picks[place - 1];
-            place -= 1;
-        }
-        picks[place] = Pick {
-            key,
-            column: mate as u32,
-        };
-        self.bounds[member] = self.bounds[member].min(picks[self.k - 1].key);
+        keep(picks, Rank::new(Near { key, node }));
+        self.bounds[member] = picks[self.k - 1].near().key;
     }
 
-    /// What was picked for a member, nearest first.
-    pub(super) fn of(&self, member: usize) -> impl Iterator<Item = Pick> + '_ {
+    /// What was picked for a member, nearest first: mates and their keys.
+    pub(super) fn of(&self, member: usize) -> impl Iterator<Item = Near> + '_ {
         let picks = self.picks[member * self.k..(member + 1) * self.k].iter();
-        picks.copied().filter(|pick| pick.column != NOBODY.column)
+        picks
+            .map(|pick| pick.near())
+            .filter(|near| near.node != u32::MAX)
+    }
+
+    /// Whether a member that was picked for a mate, with this key, is news to the mate: near
+    /// enough, and not picked for it as well.
+    pub(super) fn is_news(&self, mate: usize, member: usize, key: f32) -> bool {
+        let node = member as u32;
+        let last = self.picks[(mate + 1) * self.k - 1];
+        key < self.wanted[mate] && Rank::new(Near { key, node }) > last
     }
 }

@@ -38,9 +38,7 @@ pub(super) fn divide(
         let mut picks = Picks::new(corpus.geometry.kernels(), fanout);
         let mut nearest = Vec::with_capacity(chunk.len() * fanout);
         columns.compare(corpus, measure, chunk, |_, keys| {
-            let picks = picks.select(keys);
-            debug_assert_eq!(picks.len(), fanout, "keys are finite");
-            nearest.extend(picks.iter().map(|pick| pick.column));
+            nearest.extend(picks.select(keys));
         });
         nearest
     };
