@@ -155,9 +155,17 @@ impl Index {
     }
 
     /// Takes in a row without linking it: the walk at open calls this for every row, in any
-    /// order, and then `build` once. The vector has been validated and fits the spec.
+    /// order, and then `build` once. The vector has been validated and fits the spec. Now and then,
+    /// not for every row, `join_twins` is to be called.
     pub(crate) fn load(&mut self, slot: Slot, id: RowId, vector: EncodedView<'_>) {
         dispatch!(self, load(slot, id, vector))
+    }
+
+    /// Joins loaded rows of equal codes: many together are faster than one after another.
+    pub(crate) fn join_twins(&mut self) {
+        if let Self::Hnsw(hnsw) = self {
+            hnsw.join_twins();
+        }
     }
 
     /// Asks for the memory that loading the row with this id will write. Changes nothing but time.

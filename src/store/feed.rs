@@ -60,7 +60,7 @@ impl<'scope> Feed<'scope> {
             let (loaded, empty) = sync_channel::<Boxed>(WAITING + 1);
             let take_in = move || {
                 for mut batch in to_load {
-                    batch.load(table, shape);
+                    batch.load(table, shape, threads);
                     // Nobody waits for it any more once the walk is over.
                     let _ = loaded.try_send(batch);
                 }
@@ -93,7 +93,7 @@ impl<'scope> Feed<'scope> {
             return;
         }
         match &self.apart {
-            None => batch.load(self.table, self.shape),
+            None => batch.load(self.table, self.shape, 1),
             Some(apart) => {
                 let next = apart.empty.try_recv().unwrap_or_default();
                 // The other side has panicked if this fails, and `finish` says so.
@@ -105,7 +105,7 @@ impl<'scope> Feed<'scope> {
     /// Returns once every row is in the table.
     pub(super) fn finish(mut self) {
         let Some(Apart { full, thread, .. }) = self.apart else {
-            return self.batch.load(self.table, self.shape);
+            return self.batch.load(self.table, self.shape, 1);
         };
         let _ = full.send(self.batch);
         drop(full);
@@ -117,7 +117,7 @@ impl<'scope> Feed<'scope> {
 
 impl Batch {
     /// Takes the rows into the table, and empties the batch.
-    fn load(&mut self, table: &RwLock<TableState>, (codec, dim): (Codec, u16)) {
+    fn load(&mut self, table: &RwLock<TableState>, (codec, dim): (Codec, u16), threads: usize) {
         let vector_len = codec.vector_len(usize::from(dim));
         let params_len = codec.params_len();
         let mut state = table.write();
@@ -134,7 +134,7 @@ impl Batch {
                 bytes: &self.bytes[nth * vector_len..][..vector_len],
                 params: &self.params[nth * params_len..][..params_len],
             };
-            state.load(id, key, vector);
+            state.load(id, key, vector, threads);
         }
         drop(state);
         self.rows.clear();

@@ -27,9 +27,6 @@ impl Span {
     }
 }
 
-/// Slots that are bound together at most: some for every shard of the largest tables.
-const UNBOUND_MAX: usize = if cfg!(test) { 200 } else { 1 << 19 };
-
 /// Arenas below this size are not worth compacting.
 const COMPACT_MIN: usize = 64 << 10;
 
@@ -106,13 +103,15 @@ impl KeyDirectory {
     }
 
     /// Binds an allocated slot to its key, which no other slot is bound to, before the next
-    /// [`Self::bind_all`].
+    /// [`Self::bind_all`]. Many together are bound faster than one after another.
     pub(crate) fn bind_later(&mut self, slot: Slot) {
         let hash = xxh3_64(self.key(slot));
         self.unbound.push((hash, slot.raw()));
-        if self.unbound.len() >= UNBOUND_MAX {
-            self.bind_all();
-        }
+    }
+
+    /// Slots that are still to be bound.
+    pub(crate) fn unbound(&self) -> usize {
+        self.unbound.len()
     }
 
     /// Binds what is left to be bound.

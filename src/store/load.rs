@@ -80,7 +80,7 @@ pub(crate) fn load_table(
     let mut walk = walk(core, record, key, stored, (threads, table), progress)?;
     walk.walk_seconds = started.elapsed().as_secs_f64();
     let started = Instant::now();
-    walk.linked = core.install(|| link(table, walk.bytes, progress))?;
+    walk.linked = core.install(|| link((threads, table), walk.bytes, progress))?;
     if let Some(index) = &mut table.write().index {
         index.publish(walk.next_row_id);
     }
@@ -90,7 +90,7 @@ pub(crate) fn load_table(
 
 /// Links the rows that were walked, so many bytes of vectors.
 fn link(
-    table: &RwLock<TableState>,
+    (threads, table): (usize, &RwLock<TableState>),
     bytes: u64,
     progress: &mut (dyn FnMut(Step) -> Result<(), StoreError> + Send),
 ) -> Result<Linked, StoreError> {
@@ -112,7 +112,7 @@ fn link(
             }
         }
     };
-    let linked = link_index(table, &report);
+    let linked = link_index(threads, table, &report);
     match cancelled.into_inner() {
         Some(error) => Err(error),
         None => Ok(linked?),
@@ -120,10 +120,11 @@ fn link(
 }
 
 fn link_index(
+    threads: usize,
     table: &RwLock<TableState>,
     progress: &(dyn Fn(usize, usize) -> bool + Sync),
 ) -> Result<Linked, IndexError> {
-    let Some(mut job) = begin(table) else {
+    let Some(mut job) = begin(threads, table) else {
         return Ok(Linked::default());
     };
     loop {
@@ -142,9 +143,9 @@ fn link_index(
 }
 
 /// Ends the load. Nothing here waits for the pool, whose threads may be waiting for the lock.
-fn begin(table: &RwLock<TableState>) -> Option<Job> {
+fn begin(threads: usize, table: &RwLock<TableState>) -> Option<Job> {
     let mut state = table.write();
-    state.keys.bind_all();
+    state.look_up(threads);
     state.index.as_mut().map(Index::begin_build)
 }
 

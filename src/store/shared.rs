@@ -21,6 +21,10 @@ use crate::inner_storage::{Backend, Capabilities, Durability, RecordVisitor, Sna
 use crate::row::{Record, RowKey, Want};
 use crate::schema::{IndexKind, TableRecord};
 
+/// Loaded rows whose keys and twins are looked up together: some for every shard of the largest
+/// tables.
+const LOOKED_UP: usize = if cfg!(test) { 200 } else { 1 << 19 };
+
 /// The state behind every `VectorStore` and `Table` handle.
 ///
 /// Lock order: `seat`, then `tables`, then one table's `hints`, then its `state`, then its `pinned`, then `latest`.
@@ -407,14 +411,33 @@ impl TableState {
         }
     }
 
-    /// Takes in a row that an open has read.
-    pub(crate) fn load(&mut self, id: RowId, key: &[u8], vector: EncodedView<'_>) {
+    /// Takes in a row that an open has read, by up to two of so many threads.
+    pub(crate) fn load(&mut self, id: RowId, key: &[u8], vector: EncodedView<'_>, threads: usize) {
         let slot = self.keys.allocate(key);
         // A backend shows each key once.
         self.keys.bind_later(slot);
         if let Some(index) = &mut self.index {
             index.load(slot, id, vector);
         }
+        if self.keys.unbound() >= LOOKED_UP {
+            self.look_up(threads);
+        }
+    }
+
+    /// Looks keys and twins up, of all rows that were loaded since the last time.
+    pub(crate) fn look_up(&mut self, threads: usize) {
+        let Self { keys, index } = self;
+        std::thread::scope(|scope| {
+            if threads > 1 && index.is_some() && keys.unbound() >= LOOKED_UP / 8 {
+                let apart = std::thread::Builder::new().name("vecstash-keys".to_owned());
+                // Without another thread this one does it all.
+                let _ = apart.spawn_scoped(scope, || keys.bind_all());
+            }
+            if let Some(index) = index {
+                index.join_twins();
+            }
+        });
+        self.keys.bind_all();
     }
 
     /// The slot of a key and the id of the row in it.

@@ -10,9 +10,6 @@ use crate::error::IndexError;
 use crate::ids::{RowId, Slot};
 use crate::limits;
 
-/// Rows whose twins are looked for together: some for every shard of the largest tables.
-const SEATED_MAX: usize = if cfg!(test) { 200 } else { 1 << 19 };
-
 /// What a load keeps until it is over.
 #[derive(Default)]
 pub(super) struct Load {
@@ -99,12 +96,10 @@ impl Hnsw {
             stored.put(slot, &record);
             load.seated.push((hash, node));
         });
-        if self.load.seated.len() >= SEATED_MAX {
-            self.join_twins();
-        }
     }
 
-    fn join_twins(&mut self) {
+    /// Joins the nodes of equal codes among those seated since this was last called.
+    pub(crate) fn join_twins(&mut self) {
         let Load {
             log,
             seated,
