@@ -393,6 +393,9 @@ pub(crate) struct BenchOpenArgs {
     /// Opens of each file, of which the medians count
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub opens: usize,
+    /// Above so many rows links are found once, and not by every one of those opens
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub found_max: usize,
     /// Write open.json and the plot open.svg into this folder
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,

@@ -1,22 +1,21 @@
 //! `bench open`: how long opens take, by the number of rows, with and without links in the file, and
 //! after changes; as a table, and as a plot with the exponent that fits each curve.
 
-use std::cell::RefCell;
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
-use vecstash::{IndexKind, Metadata, NewRow, OpenOptions, OpenReport, Table, VectorStore};
+use vecstash::{IndexKind, OpenOptions, OpenReport, Table};
 
 use super::args::BenchOpenArgs;
+use super::bench_rows::{self, Vectors, insert, key_of};
 use super::open::{How, bar};
 use super::plot::{Curve, exponent, svg};
 use super::report::{Out, cells, columns, count};
 use super::scratch::Scratch;
 use super::tables::index_name;
-use super::vectors::VectorFile;
 
 /// The table that is opened.
 const TABLE: &str = "bench";
@@ -118,12 +117,14 @@ fn measure(
     store.create_table_with(args.shape.schema(TABLE, dim), args.shape.options())?;
     let table = store.table(TABLE)?;
     answer.index = index_name(table.stats()?.index);
-    insert(&table, vectors, 0..rows, BATCH)?;
     let is_hnsw = table.stats()?.index == IndexKind::Hnsw;
+    if !is_hnsw {
+        insert(&table, vectors, 0..rows, BATCH)?;
+    }
     drop(table);
     store.close()?;
-
     if is_hnsw {
+        bench_rows::store(&path, vectors, rows)?;
         let line = line(args, how, &path, rows, Links::Found, answer)?;
         answer.opens.push(line);
     }
@@ -165,35 +166,13 @@ fn options(how: How, links: bool) -> OpenOptions {
         .hinted_rows_min(if links { 0 } else { usize::MAX })
 }
 
-fn insert(
-    table: &Table,
-    vectors: &Vectors,
-    rows: std::ops::Range<usize>,
-    batch: usize,
-) -> Result<()> {
-    let mut rows = rows.peekable();
-    while rows.peek().is_some() {
-        let batch = rows.by_ref().take(batch).map(|row| {
-            Ok(NewRow {
-                key: format!("row-{row:012}").into_bytes(),
-                vector: vectors.row(row)?,
-                metadata: Metadata::new(),
-            })
-        });
-        table.upsert_many(batch.collect::<Result<_>>()?)?;
-    }
-    Ok(())
-}
-
 /// Deletes so many percent of the rows, evenly spread, and inserts as many others.
 fn change(table: &Table, vectors: &Vectors, rows: usize, percent: f64) -> Result<()> {
     let count = (rows as f64 * percent / 100.0) as usize;
     if count == 0 {
         return Ok(());
     }
-    let keys: Vec<Vec<u8>> = (0..count)
-        .map(|nth| format!("row-{:012}", nth * rows / count).into_bytes())
-        .collect();
+    let keys: Vec<Vec<u8>> = (0..count).map(|nth| key_of(nth * rows / count)).collect();
     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     table.delete_many(&keys)?;
     insert(table, vectors, rows..rows + count, CHANGED_BATCH)
@@ -208,10 +187,16 @@ fn line(
     answer: &mut Answer,
 ) -> Result<Line> {
     let mut reports = Vec::new();
-    for _ in 0..args.opens {
-        // Without the right to write: nothing is added to the file at a close.
-        let options = options(how, !matches!(links, Links::Found));
-        let store: VectorStore = options.read_only(true).index(true).open(path)?;
+    let is_found = matches!(links, Links::Found);
+    let opens = match is_found && rows > args.found_max {
+        true => 1,
+        false => args.opens,
+    };
+    for nth in 0..opens {
+        // The first that finds the links writes them down when it closes; no other adds to the file.
+        let writes = is_found && nth == 0;
+        let options = options(how, writes || !is_found);
+        let store = options.read_only(!writes).index(true).open(path)?;
         let report = store.open_report().clone();
         if report.rows != rows as u64 {
             bail!("{} of {rows} rows are there after an open", report.rows);
@@ -352,95 +337,4 @@ fn text(answer: &Answer) -> String {
         columns(&lines, &[0, 2, 3, 4, 5, 6, 7, 8]),
         columns(&fits, &[1, 2, 3, 4])
     )
-}
-
-/// Where rows come from.
-enum Vectors {
-    File {
-        file: RefCell<VectorFile>,
-        name: String,
-    },
-    Clusters {
-        dim: usize,
-    },
-}
-
-impl Vectors {
-    fn of(args: &BenchOpenArgs) -> Result<Self> {
-        let Some(path) = &args.data else {
-            return Ok(Self::Clusters {
-                dim: usize::from(args.dim),
-            });
-        };
-        let shown = || path.display().to_string();
-        let file = VectorFile::open(path).with_context(shown)?;
-        let most = args.changed.iter().copied().fold(0.0, f64::max) / 100.0 + 1.0;
-        for &rows in &args.rows {
-            let needed = (rows as f64 * most) as usize;
-            ensure!(
-                needed <= file.len(),
-                "{} has {} rows, and --rows {rows} takes {needed} with those that change",
-                shown(),
-                file.len()
-            );
-        }
-        let name = path.file_stem().unwrap_or(path.as_os_str());
-        let name = name.to_string_lossy().into_owned();
-        let file = RefCell::new(file);
-        Ok(Self::File { file, name })
-    }
-
-    fn name(&self) -> String {
-        match self {
-            Self::File { name, .. } => name.clone(),
-            Self::Clusters { .. } => "clusters".to_string(),
-        }
-    }
-
-    fn dim(&self) -> usize {
-        match self {
-            Self::File { file, .. } => file.borrow().dim(),
-            Self::Clusters { dim } => *dim,
-        }
-    }
-
-    fn row(&self, row: usize) -> Result<Vec<f32>> {
-        match self {
-            Self::File { file, .. } => {
-                let mut vector = Vec::new();
-                file.borrow_mut().read_row(row, &mut vector)?;
-                Ok(vector)
-            }
-            Self::Clusters { dim } => Ok(clustered(row as u64, *dim)),
-        }
-    }
-}
-
-/// Row `row` of an endless set in a thousand clusters.
-fn clustered(row: u64, dim: usize) -> Vec<f32> {
-    let mut noise = Random(row);
-    let mut center = Random(u64::MAX - noise.next() % 1_000);
-    (0..dim)
-        .map(|_| center.normal() + 0.5 * noise.normal())
-        .collect()
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Normal enough: four uniform numbers, scaled to variance 1.
-    fn normal(&mut self) -> f32 {
-        let bits = self.next();
-        let sum: u64 = (0..4).map(|part| bits >> (16 * part) & 0xffff).sum();
-        (sum as f32 / 65_535.0 - 2.0) * 3.0f32.sqrt()
-    }
 }

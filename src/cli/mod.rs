@@ -2,6 +2,7 @@
 
 pub(crate) mod args;
 mod bench;
+mod bench_rows;
 mod demo;
 mod demo_writer;
 mod export;
