@@ -290,7 +290,7 @@ fn shrink(space: &Space<'_>, node: u32, pool: &[Near], capacity: usize) -> Vec<u
         return pool.iter().map(|near| near.node).collect();
     }
     let mut selector = space.selector();
-    let taken = selector.select(space, space.point(node), pool, capacity);
+    let taken = selector.select_again(space, space.point(node), pool, capacity);
     taken.iter().map(|near| near.node).collect()
 }
 

@@ -24,7 +24,7 @@ pub(super) trait Points<'a> {
 /// Chooses neighbours, reusing its buffers.
 ///
 /// Slack leaves some links that the strict rule would prune: lists are longer, and walks need
-/// fewer of them for the same recall.
+/// fewer of them for the same recall. Where places are short, what slack lets in goes first.
 ///
 /// Where candidates end at a gap (a tight cluster, and then nothing for a long way), up to half
 /// of the places are kept for those beyond it, or walks would never leave the cluster.
@@ -36,6 +36,8 @@ pub(super) trait Points<'a> {
 pub(super) struct Selector {
     geometry: Geometry,
     lift: f32,
+    /// `SLACK`, or 1 where the strict rule holds.
+    slack: f32,
     probe: Probe,
     taken: Vec<Near>,
     rest: Vec<Near>,
@@ -46,6 +48,7 @@ impl Selector {
         Self {
             geometry,
             lift,
+            slack: SLACK,
             probe: Probe::new(geometry),
             taken: Vec::new(),
             rest: Vec::new(),
@@ -90,6 +93,28 @@ impl Selector {
         &self.taken
     }
 
+    /// As [`Self::select`], where a list has become too long: those that the strict rule keeps come
+    /// before those that slack lets in, however near. Else the farthest would always have to go,
+    /// and with it the ways out of a cluster.
+    pub(super) fn select_again<'a>(
+        &mut self,
+        points: &impl Points<'a>,
+        row: Point<'a>,
+        pool: &[Near],
+        most: usize,
+    ) -> &[Near] {
+        if self.geometry.distance == Distance::DotProduct {
+            return self.select(points, row, pool, most);
+        }
+        self.taken.clear();
+        self.slack = 1.0;
+        self.pick(points, pool, most);
+        self.slack = SLACK;
+        self.add(points, pool, most);
+        self.taken.sort_unstable_by(Near::order);
+        &self.taken
+    }
+
     /// `kept` and, in the places up to `most` that they leave, neighbours out of `pool`, which is
     /// sorted.
     pub(super) fn fill_up<'a>(
@@ -101,15 +126,24 @@ impl Selector {
     ) -> &[Near] {
         self.taken.clear();
         self.taken.extend(kept);
+        self.slack = 1.0;
+        self.add(points, pool, most);
+        self.slack = SLACK;
+        self.add(points, pool, most);
+        &self.taken
+    }
+
+    /// Adds what stands apart in `pool` to those taken, until there are `most`.
+    fn add<'a>(&mut self, points: &impl Points<'a>, pool: &[Near], most: usize) {
         for near in pool {
             if self.taken.len() >= most {
                 break;
             }
-            if self.is_apart(points, near) {
+            let is_new = self.taken.iter().all(|taken| taken.node != near.node);
+            if is_new && self.is_apart(points, near) {
                 self.taken.push(*near);
             }
         }
-        &self.taken
     }
 
     /// Adds up to `most` of `pool` to those taken.
@@ -140,8 +174,8 @@ impl Selector {
     /// Whether no neighbour is nearer, by the slack, to this candidate than the row is.
     fn is_apart<'a>(&mut self, points: &impl Points<'a>, near: &Near) -> bool {
         let limit = near.key + self.lift;
-        let lift = self.lift;
-        self.compare(points, near.node, |_, key| SLACK * (key + lift) >= limit)
+        let (lift, slack) = (self.lift, self.slack);
+        self.compare(points, near.node, |_, key| slack * (key + lift) >= limit)
     }
 
     /// As `is_apart` by squared distances, where keys are negated inner products.

@@ -102,7 +102,7 @@ fn merge(
     let mut pool: Vec<Near> = nears.collect();
     pool.sort_unstable_by(Near::order);
     let row = corpus.point(row);
-    write(list, selector.select(corpus, row, &pool, capacity));
+    write(list, selector.select_again(corpus, row, &pool, capacity));
 }
 
 fn write(list: &mut [u32], taken: &[Near]) {
