@@ -393,7 +393,7 @@ pub(crate) struct BenchOpenArgs {
     /// Opens of each file, of which the medians count
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub opens: usize,
-    /// Above so many rows links are found once, and not by every one of those opens
+    /// Above so many rows links are found by one open alone, of a file that has none yet
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub found_max: usize,
     /// Write open.json and the plot open.svg into this folder

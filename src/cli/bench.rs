@@ -188,15 +188,17 @@ fn line(
 ) -> Result<Line> {
     let mut reports = Vec::new();
     let is_found = matches!(links, Links::Found);
-    let opens = match is_found && rows > args.found_max {
-        true => 1,
-        false => args.opens,
-    };
-    for nth in 0..opens {
-        // The first that finds the links writes them down when it closes; no other adds to the file.
-        let writes = is_found && nth == 0;
-        let options = options(how, writes || !is_found);
-        let store = options.read_only(!writes).index(true).open(path)?;
+    let is_once = is_found && rows > args.found_max;
+    let opens = if is_once { 1 } else { args.opens };
+    if is_found && !is_once {
+        // All opens that count see the links in the file, whether they use them or not.
+        options(how, true).open(path)?.close()?;
+    }
+    for _ in 0..opens {
+        // Without the right to write nothing is added to the file at a close. Where links are found
+        // once, they are written down then.
+        let options = options(how, is_once || !is_found);
+        let store = options.read_only(!is_once).index(true).open(path)?;
         let report = store.open_report().clone();
         if report.rows != rows as u64 {
             bail!("{} of {rows} rows are there after an open", report.rows);

@@ -161,6 +161,11 @@ impl Index {
         dispatch!(self, load(slot, id, vector))
     }
 
+    /// Whether loaded rows of equal codes are to be joined.
+    pub(crate) fn has_twins(&self) -> bool {
+        matches!(self, Self::Hnsw(_))
+    }
+
     /// Joins loaded rows of equal codes: many together are faster than one after another.
     pub(crate) fn join_twins(&mut self) {
         if let Self::Hnsw(hnsw) = self {

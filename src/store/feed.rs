@@ -143,3 +143,55 @@ impl Batch {
         self.params.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distance::Distance;
+    use crate::ids::TableId;
+    use crate::schema::{HnswParams, TableOptions, TableRecord, TableSchema};
+
+    /// Rows come in batches that are looked up many times, every third one a copy.
+    #[test]
+    fn every_row_is_found_by_its_key_whoever_looks_it_up() {
+        let record = TableRecord {
+            id: TableId::new(1),
+            schema: TableSchema {
+                name: "t".into(),
+                dim: 8,
+                codec: Codec::Int8Quantized,
+                distance: Distance::Euclidean,
+                hnsw: HnswParams::default(),
+            },
+            options: TableOptions::default(),
+            turbo: None,
+        };
+        for threads in [1, 2] {
+            let table = RwLock::new(TableState::empty(&record).unwrap());
+            let rows = 3_001;
+            std::thread::scope(|scope| {
+                let mut feed = Feed::new(scope, &table, (Codec::Int8Quantized, 8), threads);
+                for row in 0..rows {
+                    let from = (row - row % 3) as f32;
+                    let vector: Vec<f32> = (0..8).map(|i| (from * 0.7 + i as f32).sin()).collect();
+                    let encoded = Codec::Int8Quantized.encoder().encode(&vector).unwrap();
+                    let key = format!("key {row}").into_bytes();
+                    feed.load(RowId::new(row), &key, encoded.view());
+                }
+                feed.finish();
+            });
+            let mut state = table.into_inner();
+            state.look_up(threads);
+            for row in 0..rows {
+                let (slot, id) = state.find(format!("key {row}").as_bytes()).unwrap();
+                assert_eq!(id, RowId::new(row));
+                assert_eq!(state.keys.key(slot), format!("key {row}").as_bytes());
+            }
+            assert_eq!(state.keys.len(), rows as usize);
+            let index = state.index.as_mut().unwrap();
+            index.build(&|_, _| true).unwrap();
+            assert_eq!(index.distinct(), rows.div_ceil(3) as usize);
+            assert_eq!(index.check(), [""; 0]);
+        }
+    }
+}

@@ -428,7 +428,8 @@ impl TableState {
     pub(crate) fn look_up(&mut self, threads: usize) {
         let Self { keys, index } = self;
         std::thread::scope(|scope| {
-            if threads > 1 && index.is_some() && keys.unbound() >= LOOKED_UP / 8 {
+            let both = index.as_ref().is_some_and(Index::has_twins);
+            if threads > 1 && both && keys.unbound() >= LOOKED_UP / 8 {
                 let apart = std::thread::Builder::new().name("vecstash-keys".to_owned());
                 // Without another thread this one does it all.
                 let _ = apart.spawn_scoped(scope, || keys.bind_all());

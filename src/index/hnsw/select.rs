@@ -24,7 +24,8 @@ pub(super) trait Points<'a> {
 /// Chooses neighbours, reusing its buffers.
 ///
 /// Slack leaves some links that the strict rule would prune: lists are longer, and walks need
-/// fewer of them for the same recall. Where places are short, what slack lets in goes first.
+/// fewer of them for the same recall. Where a list overflows, what slack lets in goes first, but
+/// under inner products, which have a rule of their own for what is far.
 ///
 /// Where candidates end at a gap (a tight cluster, and then nothing for a long way), up to half
 /// of the places are kept for those beyond it, or walks would never leave the cluster.

@@ -55,6 +55,9 @@ impl Bench {
             let id = RowId::new(place as u64 + 1);
             bench.index.load(Slot::new(slot), id, encoded.view());
             bench.rows[slot] = Some((id, encoded));
+            if slot % 200 == 199 {
+                bench.index.join_twins();
+            }
         }
         bench.index.build(&|_, _| true).unwrap();
         bench

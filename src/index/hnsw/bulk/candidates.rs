@@ -144,7 +144,7 @@ impl Candidates {
         }
     }
 
-    /// A candidate of this row is kept only if its key is below this.
+    /// A candidate of this row is not kept if its key is above this.
     pub(super) fn bound(&self, row: u32, angular: bool) -> f32 {
         let piece = &self.pieces[row as usize / ROWS];
         let ranked = match &piece.angular {

@@ -6,7 +6,7 @@ use super::super::search::Near;
 use super::super::select::Points;
 use super::nearest::CHUNK;
 use crate::distance::Distance;
-use crate::kernel::{PairTerms, Panel, Products, RowTerms, prefetch};
+use crate::kernel::{PairTerms, Panel, Products, RowTerms};
 
 /// Rows whose products are worked out together: as many sums as stay in a core's cache.
 const STRIP: usize = 32;
@@ -42,15 +42,6 @@ impl<'a> Corpus<'a> {
     #[inline]
     pub(super) fn id(&self, position: u32) -> u32 {
         self.ids[position as usize]
-    }
-
-    /// Asks for the codes of rows that stand apart.
-    pub(super) fn prefetch(&self, positions: &[u32]) {
-        for &position in positions {
-            let point = self.point(position);
-            prefetch(point.bytes);
-            prefetch(std::slice::from_ref(point.terms));
-        }
     }
 
     /// The position of a node of this level.

@@ -5,9 +5,9 @@
 //! 1. `partition`: every row goes to its few nearest of up to a thousand leaders, and again within
 //!    what has come together, until groups are leaves of a few hundred rows.
 //! 2. `nearest`: a leaf is multiplied with itself on the 8-bit codes, and each row keeps its
-//!    nearest mates, in both directions.
+//!    nearest mates, of which these hear as well.
 //! 3. `candidates`: the nearest of what all leaves found for a row are kept, in bounded memory,
-//!    by (key, position), never by arrival.
+//!    by (key, position).
 //! 4. `links`: one pruning by the diversity rule, in which a row's neighbours on the level above
 //!    take part; reverse links; a second pruning where a list has become too long.
 //!
@@ -233,7 +233,7 @@ impl Leaf {
         }
     }
 
-    /// Finds each member's nearest mates, in both directions.
+    /// Finds each member's nearest mates, and tells both of them.
     fn search(
         &mut self,
         corpus: &Corpus<'_>,
@@ -247,7 +247,6 @@ impl Leaf {
             mates,
             found,
         } = self;
-        corpus.prefetch(members);
         columns.pack(corpus, measure, members);
         mates.begin(effort.mates, members.iter().map(|&member| bound(member)));
         columns.compare_pairs(corpus, measure, members, |row, keys| mates.offer(row, keys));

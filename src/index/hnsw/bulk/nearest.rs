@@ -161,7 +161,77 @@ impl Mates {
     /// enough, and not picked for it as well.
     pub(super) fn is_news(&self, mate: usize, member: usize, key: f32) -> bool {
         let node = member as u32;
-        let last = self.picks[(mate + 1) * self.k - 1];
-        key < self.wanted[mate] && Rank::new(Near { key, node }) > last
+        let picks = &self.picks[mate * self.k..(mate + 1) * self.k];
+        key < self.wanted[mate] && !picks.contains(&Rank::new(Near { key, node }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::kernels;
+
+    /// Keys of a symmetric table with many ties; members from `len` on are padding.
+    fn key(a: usize, b: usize, len: usize) -> f32 {
+        match a.max(b) < len {
+            true => ((a.min(b) * 7 + a.max(b) * 13) % 11) as f32 - 3.0,
+            false => f32::INFINITY,
+        }
+    }
+
+    #[test]
+    fn every_pair_is_told_to_both_or_is_too_far_for_them() {
+        for (len, k) in [(2, 4), (5, 4), (9, 8), (64, 3), (130, 4), (200, 32)] {
+            let wanted = |member: usize| match member % 3 {
+                0 => f32::INFINITY,
+                1 => 2.0,
+                _ => -1.0,
+            };
+            let mut mates = Mates::new(kernels());
+            mates.begin(k, (0..len).map(wanted));
+            let padded = len.next_multiple_of(CHUNK);
+            for row in (0..len).rev() {
+                let keys: Vec<f32> = (0..padded).map(|column| key(row, column, len)).collect();
+                mates.offer(row, &keys);
+            }
+            for member in 0..len {
+                let near: Vec<Near> = mates.of(member).collect();
+                assert!(near.is_sorted_by(|a, b| a.key <= b.key));
+                let mut all: Vec<f32> = (0..len)
+                    .filter(|&mate| mate != member)
+                    .map(|mate| key(member, mate, len))
+                    .filter(|&key| key < wanted(member))
+                    .collect();
+                all.sort_by(f32::total_cmp);
+                all.truncate(k);
+                let keys: Vec<f32> = near.iter().map(|near| near.key).collect();
+                assert_eq!(keys, all, "{len} members, {k} mates, member {member}");
+                // Of a pair that one of them picked, the other one hears unless it is too far.
+                for Near { key, node } in near {
+                    let mate = node as usize;
+                    let picked = mates.of(mate).any(|near| near.node as usize == member);
+                    let hears = picked || mates.is_news(mate, member, key);
+                    assert_eq!(hears, key < wanted(mate), "{member} and {mate}");
+                    assert!(!(picked && mates.is_news(mate, member, key)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_nearest_columns_are_picked_and_of_equals_the_first() {
+        let keys: Vec<f32> = (0..128).map(|column| (column * 37 % 50) as f32).collect();
+        for k in [1, 3, 4, 8, 11] {
+            let mut order: Vec<u32> = (0..128).collect();
+            order.sort_by(|&a, &b| {
+                keys[a as usize]
+                    .total_cmp(&keys[b as usize])
+                    .then(a.cmp(&b))
+            });
+            let mut picks = Picks::new(kernels(), k);
+            for _ in 0..2 {
+                assert_eq!(picks.select(&keys).collect::<Vec<_>>(), order[..k]);
+            }
+        }
     }
 }

@@ -431,6 +431,9 @@ fn crash_full_ten_thousand_mishaps_cost_no_recall() {
         let mut after = loaded(0..0, &mishap(&hints, case));
         for (row, encoded) in rows.iter().enumerate() {
             after.load(Slot::new(row), id_of(row), encoded.view());
+            if row % 200 == 199 {
+                after.join_twins();
+            }
         }
         let linked = after.build(&|_, _| true).unwrap();
         after.publish(id_of(ROWS));
