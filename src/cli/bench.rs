@@ -116,8 +116,9 @@ fn measure(
     let store = options(how, true).create(true).open(&path)?;
     store.create_table_with(args.shape.schema(TABLE, dim), args.shape.options())?;
     let table = store.table(TABLE)?;
-    answer.index = index_name(table.stats()?.index);
-    let is_hnsw = table.stats()?.index == IndexKind::Hnsw;
+    let index = table.stats()?.index;
+    answer.index = index_name(index);
+    let is_hnsw = index == IndexKind::Hnsw;
     if !is_hnsw {
         insert(&table, vectors, 0..rows, BATCH)?;
     }

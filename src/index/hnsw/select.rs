@@ -10,6 +10,9 @@ use crate::kernel::ROWS_MAX;
 /// squared distances.
 const SLACK: f32 = 1.2;
 
+/// No slack: the rule of the paper.
+const STRICT: f32 = 1.0;
+
 /// A candidate whose key is this many times that of the one before it lies beyond a gap.
 const GAP: f32 = 4.0;
 
@@ -37,8 +40,6 @@ pub(super) trait Points<'a> {
 pub(super) struct Selector {
     geometry: Geometry,
     lift: f32,
-    /// `SLACK`, or 1 where the strict rule holds.
-    slack: f32,
     probe: Probe,
     taken: Vec<Near>,
     rest: Vec<Near>,
@@ -49,7 +50,6 @@ impl Selector {
         Self {
             geometry,
             lift,
-            slack: SLACK,
             probe: Probe::new(geometry),
             taken: Vec::new(),
             rest: Vec::new(),
@@ -66,11 +66,11 @@ impl Selector {
     ) -> &[Near] {
         self.taken.clear();
         if self.geometry.distance != Distance::DotProduct {
-            self.pick(points, pool, most);
+            self.pick(points, pool, most, SLACK);
             return &self.taken;
         }
         let inner = (most as f32 * INNER_SHARE) as usize;
-        self.pick(points, pool, inner);
+        self.pick(points, pool, inner, SLACK);
         let row = self.geometry.row_terms(row.terms).own;
         let squared = |near: &Near| {
             let own = self.geometry.row_terms(points.point(near.node).terms).own;
@@ -108,10 +108,8 @@ impl Selector {
             return self.select(points, row, pool, most);
         }
         self.taken.clear();
-        self.slack = 1.0;
-        self.pick(points, pool, most);
-        self.slack = SLACK;
-        self.add(points, pool, most);
+        self.pick(points, pool, most, STRICT);
+        self.add(points, pool, most, SLACK);
         self.taken.sort_unstable_by(Near::order);
         &self.taken
     }
@@ -127,28 +125,26 @@ impl Selector {
     ) -> &[Near] {
         self.taken.clear();
         self.taken.extend(kept);
-        self.slack = 1.0;
-        self.add(points, pool, most);
-        self.slack = SLACK;
-        self.add(points, pool, most);
+        self.add(points, pool, most, STRICT);
+        self.add(points, pool, most, SLACK);
         &self.taken
     }
 
     /// Adds what stands apart in `pool` to those taken, until there are `most`.
-    fn add<'a>(&mut self, points: &impl Points<'a>, pool: &[Near], most: usize) {
+    fn add<'a>(&mut self, points: &impl Points<'a>, pool: &[Near], most: usize, slack: f32) {
         for near in pool {
             if self.taken.len() >= most {
                 break;
             }
             let is_new = self.taken.iter().all(|taken| taken.node != near.node);
-            if is_new && self.is_apart(points, near) {
+            if is_new && self.is_apart(points, near, slack) {
                 self.taken.push(*near);
             }
         }
     }
 
     /// Adds up to `most` of `pool` to those taken.
-    fn pick<'a>(&mut self, points: &impl Points<'a>, pool: &[Near], most: usize) {
+    fn pick<'a>(&mut self, points: &impl Points<'a>, pool: &[Near], most: usize, slack: f32) {
         let near_end = self.near_end(pool);
         let far = (pool.len() - near_end).min(most / 2);
         for (pool, most) in [(&pool[..near_end], most - far), (&pool[near_end..], most)] {
@@ -156,7 +152,7 @@ impl Selector {
                 if self.taken.len() == most {
                     break;
                 }
-                if self.is_apart(points, near) {
+                if self.is_apart(points, near, slack) {
                     self.taken.push(*near);
                 }
             }
@@ -173,9 +169,9 @@ impl Selector {
     }
 
     /// Whether no neighbour is nearer, by the slack, to this candidate than the row is.
-    fn is_apart<'a>(&mut self, points: &impl Points<'a>, near: &Near) -> bool {
+    fn is_apart<'a>(&mut self, points: &impl Points<'a>, near: &Near, slack: f32) -> bool {
         let limit = near.key + self.lift;
-        let (lift, slack) = (self.lift, self.slack);
+        let lift = self.lift;
         self.compare(points, near.node, |_, key| slack * (key + lift) >= limit)
     }
 
