@@ -265,8 +265,8 @@ fn turns_leave_it_as_good(
         // The last few are not in the log when the copy is made.
         let (most, last) = come.split_at(come.len() - 37);
         fill_some(&table, &set.base, most);
-        fill_some(&table, &set.base, last);
         remove_some(&table, &go);
+        fill_some(&table, &set.base, last);
         let gone: HashSet<usize> = go.into_iter().collect();
         live.retain(|row| !gone.contains(row));
         // Where so much has changed the log is written anew before the copy is made.

@@ -40,12 +40,17 @@ impl Nearest {
         self.k
     }
 
+    /// Whether a row with this distance is not among the best `k`, whatever its id.
+    pub(super) fn is_beyond(&self, estimate: Estimate) -> bool {
+        self.k == 0 || estimate.distance - estimate.slack > self.bound()
+    }
+
     pub(super) fn push(&mut self, slot: Slot, id: RowId, estimate: Estimate) {
-        let Estimate { distance, slack } = estimate;
-        let lower = distance - slack;
-        if self.k == 0 || lower > self.bound() {
+        if self.is_beyond(estimate) {
             return;
         }
+        let Estimate { distance, slack } = estimate;
+        let lower = distance - slack;
         self.raise(distance + slack);
         let exact = slack == 0.0;
         self.exact &= exact;

@@ -143,8 +143,17 @@ impl Scored for Hnsw {
 
     fn offer(&self, unit: usize, query: &ExactQuery, scratch: &mut Vec<f32>, to: &mut Nearest) {
         if self.stored.is_code() {
-            let k = to.k();
-            self.offer_node(unit as u32, query, k, scratch, to);
+            let node = unit as u32;
+            let Some(&slot) = self.nodes.slots(node).first() else {
+                return;
+            };
+            // Its rows are elsewhere in memory, and most nodes are too far to look there.
+            let slot = Slot::from_raw(slot);
+            let estimate = (self.stored).score(query, slot, self.nodes.point(node), scratch);
+            if !to.is_beyond(estimate) {
+                let k = to.k();
+                self.offer_node(node, query, k, scratch, to);
+            }
             return;
         }
         let slot = Slot::new(unit);
