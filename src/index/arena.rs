@@ -231,6 +231,12 @@ pub(super) fn grow<T: Copy>(vec: &mut Vec<T>, len: usize, fill: T) {
     }
 }
 
+/// Makes room for this many more values and no more, with huge pages where the system gives them.
+pub(super) fn reserve<T>(vec: &mut Vec<T>, more: usize) {
+    vec.reserve_exact(more);
+    advise_huge(vec.spare_capacity_mut());
+}
+
 /// Keeps the values in these places alone, given in ascending order.
 pub(super) fn keep<T: Copy>(vec: &mut Vec<T>, places: &[u32]) {
     for (to, &from) in places.iter().enumerate() {

@@ -4,7 +4,7 @@
 //! minimum and scale, as `Codec::Int8Quantized` stores it. Distances in code space come from one
 //! integer dot product and a few terms per code.
 
-use super::arena::{Arena, bytes_of_vec, grow, keep};
+use super::arena::{Arena, bytes_of_vec, grow, keep, reserve};
 use super::exact::{decode, row_norm};
 use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedView, int8_code, int8_range};
@@ -239,7 +239,7 @@ impl Codes {
     pub(super) fn reserve(&mut self, codes: usize) {
         self.blocks.reserve(codes);
         self.blocks.touch();
-        self.terms.reserve_exact(codes);
+        reserve(&mut self.terms, codes);
     }
 
     /// Allocated bytes.

@@ -1,7 +1,8 @@
 //! Ids of rows by slot, four bytes each while they are not far from each other.
 
-use super::arena::{bytes_of_vec, grow};
+use super::arena::{bytes_of_vec, grow, reserve};
 use crate::ids::RowId;
+use crate::kernel::prefetch;
 
 /// What four bytes tell apart.
 const SPAN: u64 = 1 << 32;
@@ -36,8 +37,17 @@ impl RowIds {
 
     pub(super) fn reserve(&mut self, rows: usize) {
         match self {
-            Self::Near { offsets, .. } => offsets.reserve_exact(rows),
-            Self::Far(ids) => ids.reserve_exact(rows),
+            Self::Near { offsets, .. } => reserve(offsets, rows),
+            Self::Far(ids) => reserve(ids, rows),
+        }
+    }
+
+    /// Asks for what [`Self::get`] will read.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: usize) {
+        match self {
+            Self::Near { offsets, .. } => prefetch(offsets.get(slot..=slot).unwrap_or_default()),
+            Self::Far(ids) => prefetch(ids.get(slot..=slot).unwrap_or_default()),
         }
     }
 

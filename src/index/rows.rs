@@ -1,8 +1,9 @@
 //! What a table's slots hold: the row's id and the node its code belongs to.
 
-use super::arena::{bytes_of_vec, grow};
+use super::arena::{bytes_of_vec, grow, reserve};
 use super::row_ids::RowIds;
 use crate::ids::{RowId, Slot};
+use crate::kernel;
 
 /// Marks a slot without a row.
 const VACANT: u32 = u32::MAX;
@@ -30,7 +31,7 @@ impl Rows {
 
     pub(super) fn reserve(&mut self, rows: usize) {
         self.ids.reserve(rows);
-        self.nodes.reserve_exact(rows);
+        reserve(&mut self.nodes, rows);
     }
 
     /// Writes a row into a vacant slot.
@@ -58,6 +59,15 @@ impl Rows {
     /// The id of a row that is not hidden.
     pub(super) fn visible(&self, slot: Slot) -> Option<RowId> {
         self.id(slot).filter(|&id| id < self.limit)
+    }
+
+    /// Asks for what [`Self::visible`] will read.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: Slot) {
+        self.ids.prefetch(slot.index());
+        if let Some(node) = self.nodes.get(slot.index()) {
+            kernel::prefetch(std::slice::from_ref(node));
+        }
     }
 
     pub(super) fn node(&self, slot: Slot) -> Option<u32> {

@@ -3,6 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::Slot;
+use crate::kernel::{advise_huge, prefetch};
 use crate::numbers::Numbers;
 
 /// Where a slot's key lies in the arena: the offset above, the length in the low 16 bits. Keys
@@ -60,6 +61,7 @@ impl KeyDirectory {
         let hash_of = hash_of(&self.arena, &self.spans);
         self.bound.reserve(keys, hash_of);
         self.spans.reserve_exact(keys);
+        advise_huge(self.spans.spare_capacity_mut());
     }
 
     /// The slot bound to this key.
@@ -71,6 +73,16 @@ impl KeyDirectory {
     /// The key of a slot in use.
     pub(crate) fn key(&self, slot: Slot) -> &[u8] {
         self.bytes(slot.raw())
+    }
+
+    /// Asks for the keys of slots in use, which lie anywhere, together.
+    pub(crate) fn prefetch(&self, slots: impl Iterator<Item = Slot> + Clone) {
+        for slot in slots.clone() {
+            prefetch(&self.spans[slot.index()..=slot.index()]);
+        }
+        for slot in slots {
+            prefetch(self.key(slot));
+        }
     }
 
     /// Takes a slot for this key without binding it.

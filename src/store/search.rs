@@ -192,6 +192,8 @@ impl<'a> Search<'a> {
 
     /// Keys and rows for what the index found; called with the state lock held.
     fn answer(&self, state: &TableState, candidates: Vec<Candidate>) -> Answer {
+        let slots = candidates.iter().map(|candidate| candidate.slot);
+        state.keys.prefetch(slots);
         let found = candidates
             .into_iter()
             .map(|candidate| Found {

@@ -372,7 +372,7 @@ pub(super) fn search_candidates(
         let scorer = Scorer {
             nodes: parts.nodes,
             probe: &scratch.probe,
-            skip: DEAD,
+            skip: parts.nodes.marks(DEAD),
         };
         candidates(graph, &scorer, level, ef, &mut scratch.walk)
     })

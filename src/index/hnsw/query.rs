@@ -45,7 +45,7 @@ impl Hnsw {
             let scorer = Scorer {
                 nodes: &self.nodes,
                 probe: &scratch.probe,
-                skip: DEAD | HIDDEN,
+                skip: self.nodes.marks(DEAD | HIDDEN),
             };
             let entry = descend(graph, graph.entry()?, 0, &scorer);
             let visits = match self.nodes.dead() {
@@ -68,6 +68,13 @@ impl Hnsw {
         let wanted = spec.k.max(spec.rerank);
         let mut nearest = Nearest::new(spec.k);
         let (mut offered, mut spent) = (0, 0);
+        // What leads from a node to its rows is asked for all of them together.
+        let first = || scratch.walk.found().take(wanted);
+        first().for_each(|near| self.nodes.prefetch_slots(near.node));
+        for near in first() {
+            let slot = self.nodes.slots(near.node).first();
+            slot.iter().for_each(|&&slot| self.rows.prefetch(Slot::from_raw(slot)));
+        }
         for near in scratch.walk.found() {
             if spent >= wanted && offered >= spec.k {
                 break;

@@ -27,7 +27,8 @@ impl Near {
 pub(super) struct Scorer<'a> {
     pub(super) nodes: &'a Nodes,
     pub(super) probe: &'a Probe,
-    /// State bits of nodes that are walked through but never found.
+    /// State bits of nodes that are walked through but never found; 0 where no node has them, so
+    /// that states need not be read.
     pub(super) skip: u8,
 }
 
@@ -57,8 +58,16 @@ impl Scorer<'_> {
 
     /// The nearest of `nodes`; of equals the one with the lowest number.
     fn nearest(&self, nodes: &[u32]) -> Option<Near> {
-        let groups = nodes.chunks(ROWS_MAX);
+        let mut ahead = nodes.chunks(ROWS_MAX);
+        let groups = ahead.clone();
+        let mut ask_ahead = || {
+            if let Some(group) = ahead.next() {
+                self.prefetch(group);
+            }
+        };
+        ask_ahead();
         let nears = groups.flat_map(|group| {
+            ask_ahead();
             let keys = self.keys(group);
             let pairs = group.iter().zip(keys);
             pairs.map(|(&node, key)| Near { key, node })
@@ -155,11 +164,8 @@ impl Walk {
         self.visited.begin(scorer.nodes.len());
         self.pool.clear();
         self.counted = 0;
-        self.fresh.clear();
-        let visited = &mut self.visited;
-        self.fresh
-            .extend(entries.iter().filter(|&&entry| visited.mark(entry)));
-        self.offer_fresh(scorer, ef);
+        self.visited.mark_all(entries, &mut self.fresh);
+        self.offer_fresh((graph, level), scorer, ef);
         let mut seen = 0;
         let mut next = 0;
         while let Some(step) = self.pool.get_mut(next) {
@@ -169,18 +175,16 @@ impl Walk {
             }
             step.expanded = true;
             let node = step.rank.node();
-            let visited = &mut self.visited;
-            let links = graph.links(level, node).iter();
-            self.fresh.clear();
-            self.fresh
-                .extend(links.filter(|&&neighbour| visited.mark(neighbour)));
+            let links = graph.links(level, node);
+            self.visited.mark_all(links, &mut self.fresh);
             seen += self.fresh.len();
-            next = next.min(self.offer_fresh(scorer, ef));
+            // Unless a nearer one comes up, this is next.
+            if let Some(step) = self.pool[next..].iter().find(|step| !step.expanded) {
+                graph.prefetch(level, step.rank.node());
+            }
+            next = next.min(self.offer_fresh((graph, level), scorer, ef));
             if seen > visits {
                 return false;
-            }
-            if let Some(step) = self.pool.get(next) {
-                graph.prefetch(level, step.rank.node());
             }
         }
         true
@@ -191,7 +195,12 @@ impl Walk {
     /// Codes are scored a few at a time, and those of the next few are asked for before: reads
     /// from main memory hide behind the scoring.
     #[inline]
-    fn offer_fresh(&mut self, scorer: &Scorer<'_>, ef: usize) -> usize {
+    fn offer_fresh(
+        &mut self,
+        (graph, level): (&Graph, u8),
+        scorer: &Scorer<'_>,
+        ef: usize,
+    ) -> usize {
         let fresh = std::mem::take(&mut self.fresh);
         let mut first = usize::MAX;
         let mut groups = fresh.chunks(ROWS_MAX).peekable();
@@ -206,7 +215,12 @@ impl Walk {
                 .for_each(|group| scorer.prefetch(group));
             let keys = scorer.keys(group);
             for (&node, key) in group.iter().zip(keys) {
-                first = first.min(self.offer(scorer, Near { key, node }, ef));
+                let place = self.offer(scorer, Near { key, node }, ef);
+                if place < first.min(self.pool.len()) {
+                    // The nearest that comes up is next, if it is nearer than what waits.
+                    graph.prefetch(level, node);
+                    first = place;
+                }
             }
         }
         self.fresh = fresh;
@@ -222,7 +236,7 @@ impl Walk {
             return self.pool.len();
         }
         let place = self.pool.partition_point(|step| step.rank < rank);
-        let counts = !scorer.nodes.is(near.node, scorer.skip);
+        let counts = scorer.skip == 0 || !scorer.nodes.is(near.node, scorer.skip);
         let step = Step {
             rank,
             expanded: false,

@@ -5,12 +5,13 @@ mod seats;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::super::arena::{bytes_of_vec, grow};
+use super::super::arena::{bytes_of_vec, grow, reserve};
 use super::super::codes::{Codes, Geometry, Point};
 use super::super::rows::Rows;
 use super::super::twins::{CodeHash, Twins};
 use crate::distance::Distance;
 use crate::ids::{RowId, Slot};
+use crate::kernel::prefetch;
 
 /// Highest level a node can be drawn: with `m` of 2, a level for every bit of a row count.
 pub(super) const LEVEL_MAX: u8 = 30;
@@ -80,8 +81,15 @@ impl Nodes {
     pub(super) fn reserve(&mut self, nodes: usize) {
         self.codes.reserve(nodes);
         self.twins.reserve(&self.codes, nodes);
-        self.members.reserve_exact(nodes);
+        reserve(&mut self.members, nodes);
         self.states.reserve_exact(nodes);
+    }
+
+    /// Those of `bits` that some node may have: where there are none, states need not be read.
+    pub(super) fn marks(&self, bits: u8) -> u8 {
+        let dead = if self.dead == 0 { 0 } else { DEAD };
+        let hidden = if self.hidden.is_empty() { 0 } else { HIDDEN };
+        bits & (dead | hidden)
     }
 
     /// What makes keys comparable by a factor: the greatest squared length of a code so far under
@@ -170,6 +178,12 @@ impl Nodes {
         } else {
             std::slice::from_ref(member)
         }
+    }
+
+    /// Asks for what [`Self::slots`] will read.
+    #[inline]
+    pub(super) fn prefetch_slots(&self, node: u32) {
+        prefetch(&self.members[node as usize..=node as usize]);
     }
 
     /// Adds a row to a node, behind those it has.
