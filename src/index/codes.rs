@@ -33,6 +33,13 @@ pub(super) struct Point<'a> {
 }
 
 impl Point<'_> {
+    /// Asks for what comparing it will read.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        kernel::prefetch(self.bytes);
+        kernel::prefetch(std::slice::from_ref(self.terms));
+    }
+
     /// Whether both stand for the same vector, bit for bit.
     pub(super) fn equals(&self, other: &Point<'_>) -> bool {
         self.terms.min.to_bits() == other.terms.min.to_bits()

@@ -5,7 +5,7 @@ use super::super::codes::{Coder, Geometry, Probe};
 use super::super::visited::Visited;
 use super::graph::{EntryPoint, Graph};
 use super::nodes::Nodes;
-use crate::kernel::{ROWS_MAX, prefetch};
+use crate::kernel::ROWS_MAX;
 
 /// A node and how near it is.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -37,9 +37,7 @@ impl Scorer<'_> {
     #[inline]
     fn prefetch(&self, nodes: &[u32]) {
         for &node in nodes {
-            let point = self.nodes.point(node);
-            prefetch(point.bytes);
-            prefetch(std::slice::from_ref(point.terms));
+            self.nodes.point(node).prefetch();
         }
     }
 

@@ -50,6 +50,13 @@ impl<'a> Corpus<'a> {
         found.map(|position| position as u32)
     }
 
+    /// Asks for the codes at these positions, which are about to be compared.
+    pub(super) fn prefetch(&self, positions: impl IntoIterator<Item = u32>) {
+        for position in positions {
+            self.point(position).prefetch();
+        }
+    }
+
     /// A row as another one sees it.
     #[inline]
     pub(super) fn near(&self, from: u32, position: u32) -> Near {
@@ -109,6 +116,7 @@ impl Columns {
 
     /// Packs the codes at these positions.
     pub(super) fn pack(&mut self, corpus: &Corpus<'_>, measure: Measure, members: &[u32]) {
+        corpus.prefetch(members.iter().copied());
         let codes: Vec<&[u8]> = members.iter().map(|&at| corpus.point(at).bytes).collect();
         (corpus.geometry.kernels().pack)(&codes, &mut self.panel);
         self.terms.clear();
@@ -131,6 +139,7 @@ impl Columns {
         mut show: impl FnMut(usize, &[f32]),
     ) {
         for (strip, rows) in rows.chunks(STRIP).enumerate() {
+            corpus.prefetch(rows.iter().copied());
             let codes: Vec<&[u8]> = rows.iter().map(|&at| corpus.point(at).bytes).collect();
             self.multiply(corpus, &codes, 0);
             for (row, &position) in rows.iter().enumerate() {

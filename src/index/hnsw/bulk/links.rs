@@ -49,6 +49,7 @@ pub(super) fn choose(
             let position = (number * ROWS + row) as u32;
             pool.clear();
             pool.extend(piece.of(row).iter().map(|rank| rank.near()));
+            corpus.prefetch(pool.iter().map(|near| near.node));
             let mut more = above(position);
             more.extend(piece.angular(row));
             more.sort_unstable();
@@ -98,6 +99,7 @@ fn merge(
         list[1..=links.len()].copy_from_slice(&links);
         return;
     }
+    corpus.prefetch(links.iter().copied());
     let nears = links.iter().map(|&link| corpus.near(row, link));
     let mut pool: Vec<Near> = nears.collect();
     pool.sort_unstable_by(Near::order);
