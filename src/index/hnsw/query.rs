@@ -73,7 +73,8 @@ impl Hnsw {
         first().for_each(|near| self.nodes.prefetch_slots(near.node));
         for near in first() {
             let slot = self.nodes.slots(near.node).first();
-            slot.iter().for_each(|&&slot| self.rows.prefetch(Slot::from_raw(slot)));
+            slot.iter()
+                .for_each(|&&slot| self.rows.prefetch(Slot::from_raw(slot)));
         }
         for near in scratch.walk.found() {
             if spent >= wanted && offered >= spec.k {

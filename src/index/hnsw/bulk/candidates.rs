@@ -3,9 +3,13 @@
 use rayon::prelude::*;
 
 use super::super::search::{Near, Rank};
+use crate::kernel::prefetch;
 
 /// Rows whose candidates are kept by one worker at a time: their lists stay in its cache.
 pub(super) const ROWS: usize = 4_096;
+
+/// Candidates whose lists are asked for before the first of them is put into its own.
+const AHEAD: usize = 6;
 
 /// A candidate found for a row.
 #[derive(Clone, Copy)]
@@ -97,6 +101,14 @@ impl Ranked {
         &self.ranks[row * self.room..][..usize::from(self.lens[row])]
     }
 
+    /// Asks for the list that a candidate is about to be put into.
+    #[inline]
+    fn prefetch(&self, row: usize, near: &Near) {
+        if near.key <= self.bounds[row] {
+            prefetch(&self.ranks[row * self.room..(row + 1) * self.room]);
+        }
+    }
+
     /// Keeps a candidate if it is among the nearest. A pair has one key whoever finds it, so that
     /// the same candidate found again has the same rank.
     fn offer(&mut self, row: usize, near: Near) {
@@ -162,8 +174,13 @@ impl Candidates {
                 Some(ranked) if angular => ranked,
                 _ => &mut piece.nearest,
             };
-            for found in finds.iter().flat_map(|finds| finds.piece(number)) {
-                ranked.offer(found.row as usize % ROWS, found.near);
+            for found in finds.iter().map(|finds| finds.piece(number)) {
+                for (nth, Found { row, near }) in found.iter().enumerate() {
+                    if let Some(Found { row, near }) = found.get(nth + AHEAD) {
+                        ranked.prefetch(*row as usize % ROWS, near);
+                    }
+                    ranked.offer(*row as usize % ROWS, *near);
+                }
             }
         });
     }
