@@ -224,7 +224,7 @@ impl<T: Copy + Sync> Arena<T> {
 pub(super) fn grow<T: Copy>(vec: &mut Vec<T>, len: usize, fill: T) {
     if len > vec.capacity() {
         let capacity = len.max(vec.capacity() + vec.capacity() / 8 + 16);
-        vec.reserve_exact(capacity - vec.len());
+        reserve(vec, capacity - vec.len());
     }
     if len > vec.len() {
         vec.resize(len, fill);

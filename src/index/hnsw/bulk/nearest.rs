@@ -24,7 +24,9 @@ fn lanes(mut mask: u64) -> impl Iterator<Item = usize> {
 /// passed as a whole, without any.
 #[inline]
 fn keep(list: &mut [Rank], rank: Rank) {
-    if let Ok(four) = <&mut [Rank; 4]>::try_from(&mut *list) {
+    if let Ok(three) = <&mut [Rank; 3]>::try_from(&mut *list) {
+        pass(three, rank);
+    } else if let Ok(four) = <&mut [Rank; 4]>::try_from(&mut *list) {
         pass(four, rank);
     } else if let Ok(eight) = <&mut [Rank; 8]>::try_from(&mut *list) {
         pass(eight, rank);
@@ -53,6 +55,23 @@ fn nobody(key: f32) -> Rank {
     Rank::new(Near { key, node })
 }
 
+/// Something that at least `k` of these keys are below, if it can be told at little cost: the
+/// least keys of eight parts bound as many keys.
+fn first_bound(keys: &[f32; CHUNK], k: usize) -> f32 {
+    const PARTS: usize = 8;
+    let mut least = [f32::INFINITY; PARTS];
+    for keys in keys.as_chunks::<PARTS>().0 {
+        for (least, &key) in least.iter_mut().zip(keys) {
+            *least = if key < *least { key } else { *least };
+        }
+    }
+    if k > PARTS {
+        return f32::INFINITY;
+    }
+    least.sort_unstable_by(f32::total_cmp);
+    least[k - 1].next_up()
+}
+
 /// The `k` nearest of some keys; of equals the first.
 pub(super) struct Picks {
     kernels: &'static Kernels,
@@ -70,8 +89,11 @@ impl Picks {
     /// The `k` nearest columns, of which there are as many; keys are finite.
     pub(super) fn select(&mut self, keys: &[f32]) -> impl Iterator<Item = u32> + '_ {
         self.picks.fill(nobody(f32::INFINITY));
-        let mut bound = f32::INFINITY;
-        for (chunk, keys) in keys.as_chunks::<CHUNK>().0.iter().enumerate() {
+        let (chunks, _) = keys.as_chunks::<CHUNK>();
+        let mut bound = chunks.first().map_or(f32::INFINITY, |first| {
+            first_bound(first, self.picks.len())
+        });
+        for (chunk, keys) in chunks.iter().enumerate() {
             for lane in lanes((self.kernels.below)(keys, &NO_BOUNDS, bound)) {
                 let (key, node) = (keys[lane], (chunk * CHUNK + lane) as u32);
                 keep(&mut self.picks, Rank::new(Near { key, node }));
