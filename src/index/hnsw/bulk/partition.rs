@@ -12,7 +12,7 @@ use super::nearest::Picks;
 const LEADERS_MAX: usize = 1_000;
 
 /// Rows a leader should have, as far as `LEADERS_MAX` lets it.
-const ROWS_PER_LEADER: usize = 100;
+const ROWS_PER_LEADER: usize = 75;
 
 /// Divisions of divisions there are at most: 20 million rows need four.
 pub(super) const DEPTH_MAX: usize = 12;
