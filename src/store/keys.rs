@@ -99,6 +99,12 @@ impl KeyDirectory {
         Slot::new(self.spans.len() - 1)
     }
 
+    /// The slots that `allocate` will hand out next, without end.
+    pub(crate) fn upcoming(&self) -> impl Iterator<Item = Slot> + '_ {
+        let again = self.free.iter().rev().copied().map(Slot::from_raw);
+        again.chain((self.spans.len()..).map(Slot::new))
+    }
+
     /// Binds an allocated slot to its key and returns the slot that was bound to it before.
     pub(crate) fn bind(&mut self, slot: Slot) -> Option<Slot> {
         let key = &self.arena[self.spans[slot.index()].range()];
@@ -218,7 +224,9 @@ mod tests {
                     directory.release(slot);
                 }
             } else {
+                let upcoming = directory.upcoming().next();
                 let slot = directory.allocate(&key);
+                assert_eq!(upcoming, Some(slot));
                 assert_eq!(directory.get(&key), model.get(&key).copied());
                 let old = directory.bind(slot);
                 assert_eq!(old, model.insert(key, slot));

@@ -21,7 +21,7 @@ use super::stage::{Fresh, ROW_IDS_AHEAD, Stage, TableChange, keep_row_ids};
 use crate::encoding::EncodedVector;
 use crate::error::StoreError;
 use crate::ids::Slot;
-use crate::inner_index::{Entry, Plan};
+use crate::inner_index::{Entry, Patch, Plan};
 use crate::limits;
 use crate::row::{Metadata, RowKey};
 use crate::schema::IndexKind;
@@ -232,23 +232,35 @@ impl StoreCore {
         }
     }
 
+    /// Links rows a few hundred at a time, hidden, and shows the whole change with the last of them,
+    /// under one hold of the write lock: a search that meets it waits once.
     fn link_and_publish(&self, change: TableChange) -> Published {
         let table = &change.table;
         let mut fresh = change.fresh;
         let mut slots = Vec::with_capacity(fresh.len());
-        for chunk in fresh.chunks_mut(LINK_CHUNK) {
-            slots.extend(self.link_chunk(table, chunk));
-        }
-        let removed = {
+        let mut chunks = fresh.chunks_mut(LINK_CHUNK).peekable();
+        let removed = loop {
+            let chunk = chunks.next().unwrap_or_default();
+            let (chunk_slots, patch) = self.prepare_chunk(table, chunk);
             let mut state = table.state.write();
             let state = &mut *state;
+            for (row, &slot) in chunk.iter().zip(&chunk_slots) {
+                let allocated = state.keys.allocate(&row.key);
+                assert_eq!(
+                    allocated, slot,
+                    "slots are handed out in the writer's seat alone"
+                );
+            }
+            slots.extend(chunk_slots);
+            if let Some((index, patch)) = state.index.as_mut().zip(patch) {
+                index.apply(patch);
+            }
+            if chunks.peek().is_some() {
+                continue;
+            }
             let mut lost: Vec<Slot> = slots.iter().filter_map(|&s| state.keys.bind(s)).collect();
-            lost.extend(
-                change
-                    .removed
-                    .iter()
-                    .filter_map(|key| state.keys.unbind(key)),
-            );
+            let removed = change.removed.iter();
+            lost.extend(removed.filter_map(|key| state.keys.unbind(key)));
             if let Some(index) = &mut state.index {
                 for &slot in &lost {
                     index.remove(slot);
@@ -259,7 +271,7 @@ impl StoreCore {
                 state.keys.release(slot);
             }
             table.unpin();
-            lost.len()
+            break lost.len();
         };
         if !change.healed.is_empty() {
             let mut quarantined = table.quarantined.lock();
@@ -276,40 +288,28 @@ impl StoreCore {
         }
     }
 
-    /// Links a few hundred rows, hidden, and returns their slots.
-    fn link_chunk(&self, table: &TableCore, chunk: &mut [Fresh]) -> Vec<Slot> {
-        let slots: Vec<Slot> = {
-            let mut state = table.state.write();
-            chunk
-                .iter()
-                .map(|row| state.keys.allocate(&row.key))
-                .collect()
+    /// The slots that a few hundred rows will have, and how the index takes them in.
+    fn prepare_chunk(&self, table: &TableCore, chunk: &mut [Fresh]) -> (Vec<Slot>, Option<Patch>) {
+        let state = table.state.read();
+        let slots: Vec<Slot> = state.keys.upcoming().take(chunk.len()).collect();
+        let Some(index) = state.index.as_ref().filter(|_| !chunk.is_empty()) else {
+            return (slots, None);
         };
-        let patch = {
-            let state = table.state.read();
-            let Some(index) = &state.index else {
-                return slots;
-            };
-            let entries: Vec<Entry<'_>> = chunk
-                .iter_mut()
-                .zip(&slots)
-                .map(|(row, &slot)| Entry {
-                    slot,
-                    id: row.id,
-                    plan: row.plan.take(),
-                    vector: row.vector.view(),
-                })
-                .collect();
-            if entries.len() > 8 {
-                self.install(|| index.prepare(entries))
-            } else {
-                index.prepare(entries)
-            }
+        let rows = chunk.iter_mut().zip(&slots);
+        let entries: Vec<Entry<'_>> = rows
+            .map(|(row, &slot)| Entry {
+                slot,
+                id: row.id,
+                plan: row.plan.take(),
+                vector: row.vector.view(),
+            })
+            .collect();
+        let patch = if entries.len() > 8 {
+            self.install(|| index.prepare(entries))
+        } else {
+            index.prepare(entries)
         };
-        if let Some(index) = &mut table.state.write().index {
-            index.apply(patch);
-        }
-        slots
+        (slots, Some(patch))
     }
 
     /// Cleans up after deletes, a slice at a time, as far as `budget` rows.

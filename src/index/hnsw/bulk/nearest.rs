@@ -90,9 +90,9 @@ impl Picks {
     pub(super) fn select(&mut self, keys: &[f32]) -> impl Iterator<Item = u32> + '_ {
         self.picks.fill(nobody(f32::INFINITY));
         let (chunks, _) = keys.as_chunks::<CHUNK>();
-        let mut bound = chunks.first().map_or(f32::INFINITY, |first| {
-            first_bound(first, self.picks.len())
-        });
+        let mut bound = chunks
+            .first()
+            .map_or(f32::INFINITY, |first| first_bound(first, self.picks.len()));
         for (chunk, keys) in chunks.iter().enumerate() {
             for lane in lanes((self.kernels.below)(keys, &NO_BOUNDS, bound)) {
                 let (key, node) = (keys[lane], (chunk * CHUNK + lane) as u32);
