@@ -5,6 +5,7 @@ mod common;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use common::backend::SixMethods;
@@ -17,7 +18,7 @@ use serde_json::json;
 use vecstash::Codec::{F32, Fp16, Int8Quantized};
 use vecstash::Distance::{Cosine, DotProduct, Euclidean};
 use vecstash::{
-    Codec, Durability, EncodingError, IndexKind, Metadata, OpenOptions, OpenStage, Residence,
+    Codec, Durability, EncodingError, Hit, IndexKind, Metadata, OpenOptions, OpenStage, Residence,
     Return, SearchOptions, StoreError, Table, TableOptions, TableReport, VectorStore, WriteBatch,
 };
 
@@ -295,6 +296,86 @@ fn a_file_has_one_writer() {
     ));
     drop(clone);
     place.open().close().unwrap();
+}
+
+/// Batches of more rows than are linked at a time overwrite, write twice, delete and insert, under
+/// slots that were released before, and a reader sees all of each or none.
+#[test]
+fn a_large_batch_appears_at_once() {
+    const FIXED: usize = 2_100;
+    const MOVING: usize = 700;
+    let place = TempPath::new();
+    let store = place.open();
+    let table = create(&store, 2, F32, Euclidean, IndexKind::Hnsw);
+    let fixed: Vec<Vec<f32>> = (0..FIXED).map(|row| vec![-1.0, row as f32]).collect();
+    fill(&table, &fixed);
+    let moving = |turn: usize, row: usize| vec![(1_000 * turn) as f32, row as f32];
+    // In every turn other rows are there, in number and by key.
+    let sizes = [256, 257, MOVING, 1, 600, 512];
+    let keys_of = |turn: usize| -> Vec<usize> {
+        let first = FIXED + turn * 37;
+        (first..first + sizes[turn % sizes.len()]).collect()
+    };
+    let turns = 1..13;
+    // The rows of one turn, all of them and no others.
+    let see = |hits: &[Hit]| -> usize {
+        let values = |hit: &Hit| hit.row.as_ref().unwrap().vector.decode().unwrap();
+        let seen = hits.iter().map(|hit| (row_of(&hit.key), values(hit)));
+        let (there, mut seen): (Vec<_>, Vec<_>) = seen.partition(|(row, _)| *row < FIXED);
+        assert_eq!(there.len(), FIXED);
+        seen.sort_by_key(|(row, _)| *row);
+        let turn = seen
+            .first()
+            .map_or(0, |(_, vector)| vector[0] as usize / 1_000);
+        if turn > 0 {
+            let wanted = keys_of(turn)
+                .into_iter()
+                .map(|row| (row, moving(turn, row)));
+            assert_eq!(seen, wanted.collect::<Vec<_>>(), "turn {turn}");
+        }
+        turn
+    };
+    let everything = SearchOptions::new(FIXED + 2 * MOVING)
+        .exact(true)
+        .returning(Return::Rows);
+    let look = || see(&table.search(&[0.0, 0.0], &everything).unwrap());
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut last = 0;
+            while !is_over.load(Ordering::Acquire) {
+                let turn = look();
+                assert!(turn >= last, "turn {turn} after {last}");
+                last = turn;
+            }
+        });
+        for turn in turns.clone() {
+            let mut batch = WriteBatch::new();
+            let rows: BTreeSet<usize> = keys_of(turn).into_iter().collect();
+            for row in keys_of(turn - 1).into_iter().filter(|_| turn > 1) {
+                // A row written and deleted at once, or deleted and written.
+                batch.delete("t", key_of(row));
+                batch.upsert("t", key_of(row), &[0.5, 0.5], no_metadata());
+                if !rows.contains(&row) {
+                    batch.delete("t", key_of(row));
+                }
+            }
+            for &row in &rows {
+                batch.upsert("t", key_of(row), &moving(turn, row), no_metadata());
+            }
+            store.write(batch).unwrap();
+            assert_eq!(look(), turn);
+        }
+        is_over.store(true, Ordering::Release);
+    });
+    assert_clean(&table);
+    drop(table);
+    store.close().unwrap();
+    let store = place.open();
+    let table = store.table("t").unwrap();
+    assert_clean(&table);
+    let hits = table.search(&[0.0, 0.0], &everything).unwrap();
+    assert_eq!(see(&hits), turns.end - 1);
 }
 
 #[test]

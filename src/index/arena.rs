@@ -224,17 +224,11 @@ impl<T: Copy + Sync> Arena<T> {
 pub(super) fn grow<T: Copy>(vec: &mut Vec<T>, len: usize, fill: T) {
     if len > vec.capacity() {
         let capacity = len.max(vec.capacity() + vec.capacity() / 8 + 16);
-        reserve(vec, capacity - vec.len());
+        vec.reserve_exact(capacity - vec.len());
     }
     if len > vec.len() {
         vec.resize(len, fill);
     }
-}
-
-/// Makes room for this many more values and no more, with huge pages where the system gives them.
-pub(super) fn reserve<T>(vec: &mut Vec<T>, more: usize) {
-    vec.reserve_exact(more);
-    advise_huge(vec.spare_capacity_mut());
 }
 
 /// Keeps the values in these places alone, given in ascending order.

@@ -4,7 +4,7 @@
 //! minimum and scale, as `Codec::Int8Quantized` stores it. Distances in code space come from one
 //! integer dot product and a few terms per code.
 
-use super::arena::{Arena, bytes_of_vec, grow, keep, reserve};
+use super::arena::Arena;
 use super::exact::{decode, row_norm};
 use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedView, int8_code, int8_range};
@@ -183,7 +183,7 @@ fn scaled_squares(scale: f32, squares: i32) -> f32 {
 pub(super) struct Codes {
     pub(super) geometry: Geometry,
     blocks: Arena<Block>,
-    terms: Vec<Terms>,
+    terms: Arena<Terms>,
 }
 
 impl Codes {
@@ -191,19 +191,19 @@ impl Codes {
         Self {
             geometry,
             blocks: Arena::new(geometry.blocks(), Block::ZERO),
-            terms: Vec::new(),
+            terms: Arena::new(1, Terms::default()),
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.terms.len()
+        self.terms.rows()
     }
 
     #[inline]
     pub(super) fn point(&self, number: u32) -> Point<'_> {
         Point {
             bytes: bytes_of(self.blocks.row(number as usize)),
-            terms: &self.terms[number as usize],
+            terms: &self.terms.row(number as usize)[0],
         }
     }
 
@@ -212,46 +212,45 @@ impl Codes {
         let number = number as usize;
         self.grow(number + 1);
         bytes_of_mut(self.blocks.row_mut(number)).copy_from_slice(point.bytes);
-        self.terms[number] = *point.terms;
+        self.terms.row_mut(number)[0] = *point.terms;
     }
 
     /// Asks for a code that is about to be written.
     #[inline]
     pub(super) fn prefetch(&self, number: u32) {
         self.blocks.prefetch(number as usize);
-        if let Some(terms) = self.terms.get(number as usize) {
-            kernel::prefetch(std::slice::from_ref(terms));
-        }
+        self.terms.prefetch(number as usize);
     }
 
     /// Makes codes up to `codes` exist.
     pub(super) fn grow(&mut self, codes: usize) {
         self.blocks.grow(codes);
-        grow(&mut self.terms, codes, Terms::default());
+        self.terms.grow(codes);
     }
 
     /// Keeps these codes alone, given in ascending order, and closes the gaps between them.
     pub(super) fn keep(&mut self, codes: &[u32]) {
         self.blocks.keep(codes);
-        keep(&mut self.terms, codes);
+        self.terms.keep(codes);
     }
 
     /// Puts code `order[i]` at place `i`.
     pub(super) fn permute(&mut self, order: &[u32]) {
         self.blocks.permute(order);
-        self.terms = order.iter().map(|&old| self.terms[old as usize]).collect();
+        self.terms.permute(order);
     }
 
     /// Makes room for this many more codes.
     pub(super) fn reserve(&mut self, codes: usize) {
         self.blocks.reserve(codes);
         self.blocks.touch();
-        reserve(&mut self.terms, codes);
+        self.terms.reserve(codes);
+        self.terms.touch();
     }
 
     /// Allocated bytes.
     pub(super) fn memory(&self) -> usize {
-        self.blocks.memory() + bytes_of_vec(&self.terms)
+        self.blocks.memory() + self.terms.memory()
     }
 }
 

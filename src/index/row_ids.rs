@@ -1,6 +1,6 @@
 //! Ids of rows by slot, four bytes each while they are not far from each other.
 
-use super::arena::{bytes_of_vec, grow, reserve};
+use super::arena::{bytes_of_vec, grow};
 use crate::ids::RowId;
 use crate::kernel::prefetch;
 
@@ -37,8 +37,8 @@ impl RowIds {
 
     pub(super) fn reserve(&mut self, rows: usize) {
         match self {
-            Self::Near { offsets, .. } => reserve(offsets, rows),
-            Self::Far(ids) => reserve(ids, rows),
+            Self::Near { offsets, .. } => offsets.reserve_exact(rows),
+            Self::Far(ids) => ids.reserve_exact(rows),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a table's slots hold: the row's id and the node its code belongs to.
 
-use super::arena::{bytes_of_vec, grow, reserve};
+use super::arena::{bytes_of_vec, grow};
 use super::row_ids::RowIds;
 use crate::ids::{RowId, Slot};
 use crate::kernel;
@@ -31,7 +31,7 @@ impl Rows {
 
     pub(super) fn reserve(&mut self, rows: usize) {
         self.ids.reserve(rows);
-        reserve(&mut self.nodes, rows);
+        self.nodes.reserve_exact(rows);
     }
 
     /// Writes a row into a vacant slot.

@@ -3,7 +3,7 @@
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::ids::Slot;
-use crate::kernel::{advise_huge, prefetch};
+use crate::kernel::prefetch;
 use crate::numbers::Numbers;
 
 /// Where a slot's key lies in the arena: the offset above, the length in the low 16 bits. Keys
@@ -61,7 +61,6 @@ impl KeyDirectory {
         let hash_of = hash_of(&self.arena, &self.spans);
         self.bound.reserve(keys, hash_of);
         self.spans.reserve_exact(keys);
-        advise_huge(self.spans.spare_capacity_mut());
     }
 
     /// The slot bound to this key.
@@ -205,6 +204,24 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+
+    #[test]
+    fn upcoming_slots_are_those_released_and_then_new_ones() {
+        let mut directory = KeyDirectory::default();
+        let key = |number: usize| format!("key {number}").into_bytes();
+        let slots: Vec<Slot> = (0..9)
+            .map(|number| directory.allocate(&key(number)))
+            .collect();
+        for nth in [6, 1, 4] {
+            directory.release(slots[nth]);
+        }
+        let upcoming: Vec<Slot> = directory.upcoming().take(6).collect();
+        let allocated: Vec<Slot> = (9..15)
+            .map(|number| directory.allocate(&key(number)))
+            .collect();
+        assert_eq!(upcoming, allocated);
+        assert_eq!(upcoming[3..], [9, 10, 11].map(Slot::new));
+    }
 
     #[test]
     fn agrees_with_a_map_under_churn() {

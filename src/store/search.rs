@@ -40,6 +40,9 @@ struct Found {
     exact: bool,
 }
 
+/// Keys that are asked for together: of more the first would be gone when they are read.
+const KEYS_AHEAD: usize = 256;
+
 /// What the index said, and the rows that agree with it.
 struct Answer {
     found: Vec<Found>,
@@ -193,7 +196,7 @@ impl<'a> Search<'a> {
     /// Keys and rows for what the index found; called with the state lock held.
     fn answer(&self, state: &TableState, candidates: Vec<Candidate>) -> Answer {
         let slots = candidates.iter().map(|candidate| candidate.slot);
-        state.keys.prefetch(slots);
+        state.keys.prefetch(slots.take(KEYS_AHEAD));
         let found = candidates
             .into_iter()
             .map(|candidate| Found {

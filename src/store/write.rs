@@ -232,8 +232,8 @@ impl StoreCore {
         }
     }
 
-    /// Links rows a few hundred at a time, hidden, and shows the whole change with the last of them,
-    /// under one hold of the write lock: a search that meets it waits once.
+    /// Links rows a few hundred at a time, hidden, and shows the whole change under the hold of the
+    /// write lock that puts the last of them in place: a search that meets a small change waits once.
     fn link_and_publish(&self, change: TableChange) -> Published {
         let table = &change.table;
         let mut fresh = change.fresh;

@@ -8,7 +8,7 @@ use crate::kernel::prefetch;
 /// Rows whose candidates are kept by one worker at a time: their lists stay in its cache.
 pub(super) const ROWS: usize = 4_096;
 
-/// Candidates whose lists are asked for before the first of them is put into its own.
+/// How many candidates ahead lists are asked for.
 const AHEAD: usize = 6;
 
 /// A candidate found for a row.

@@ -55,8 +55,8 @@ fn nobody(key: f32) -> Rank {
     Rank::new(Near { key, node })
 }
 
-/// Something that at least `k` of these keys are below, if it can be told at little cost: the
-/// least keys of eight parts bound as many keys.
+/// Something that the `k` least of these keys are below, if it can be told at little cost: the
+/// least keys of eight parts bound as many keys. Keys that are infinite are below nothing.
 fn first_bound(keys: &[f32; CHUNK], k: usize) -> f32 {
     const PARTS: usize = 8;
     let mut least = [f32::INFINITY; PARTS];
@@ -65,11 +65,12 @@ fn first_bound(keys: &[f32; CHUNK], k: usize) -> f32 {
             *least = if key < *least { key } else { *least };
         }
     }
-    if k > PARTS {
-        return f32::INFINITY;
-    }
     least.sort_unstable_by(f32::total_cmp);
-    least[k - 1].next_up()
+    match k.checked_sub(1).and_then(|last| least.get(last)) {
+        // Not the number next to 0, which a process may have told its cores to take for 0.
+        Some(key) => key.next_up().max(f32::MIN_POSITIVE),
+        None => f32::INFINITY,
+    }
 }
 
 /// The `k` nearest of some keys; of equals the first.
@@ -253,6 +254,23 @@ mod tests {
             let mut picks = Picks::new(kernels(), k);
             for _ in 0..2 {
                 assert_eq!(picks.select(&keys).collect::<Vec<_>>(), order[..k]);
+            }
+        }
+    }
+
+    #[test]
+    fn few_columns_and_equal_ones_are_picked_as_well() {
+        for columns in [1, 2, 5, 8, 9, 63, 64, 70] {
+            for step in [0.0f32, 0.5, -0.5] {
+                let mut keys: Vec<f32> = (0..columns).map(|at| at as f32 * step).collect();
+                keys.resize(columns.next_multiple_of(CHUNK), f32::INFINITY);
+                for k in (1..=columns.min(12)).chain([columns]) {
+                    let mut order: Vec<u32> = (0..columns as u32).collect();
+                    order.sort_by(|&a, &b| keys[a as usize].total_cmp(&keys[b as usize]));
+                    let mut picks = Picks::new(kernels(), k);
+                    let picked: Vec<u32> = picks.select(&keys).collect();
+                    assert_eq!(picked, order[..k], "{k} of {columns}, {step}");
+                }
             }
         }
     }

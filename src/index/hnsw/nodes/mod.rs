@@ -5,7 +5,7 @@ mod seats;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::super::arena::{bytes_of_vec, grow, reserve};
+use super::super::arena::{bytes_of_vec, grow};
 use super::super::codes::{Codes, Geometry, Point};
 use super::super::rows::Rows;
 use super::super::twins::{CodeHash, Twins};
@@ -81,11 +81,12 @@ impl Nodes {
     pub(super) fn reserve(&mut self, nodes: usize) {
         self.codes.reserve(nodes);
         self.twins.reserve(&self.codes, nodes);
-        reserve(&mut self.members, nodes);
+        self.members.reserve_exact(nodes);
         self.states.reserve_exact(nodes);
     }
 
-    /// Those of `bits` that some node may have: where there are none, states need not be read.
+    /// Those of `bits` that some node may have to which a link leads: where there are none, states
+    /// need not be read. No link leads to a free node, which has them as well.
     pub(super) fn marks(&self, bits: u8) -> u8 {
         let dead = if self.dead == 0 { 0 } else { DEAD };
         let hidden = if self.hidden.is_empty() { 0 } else { HIDDEN };
@@ -362,11 +363,19 @@ impl Nodes {
                 wrong.push(format!("node {node} is not the node of its code"));
             }
         }
+        let all = 0..self.len() as u32;
+        let hidden = all.filter(|&node| self.is(node, HIDDEN)).count();
+        let mut noted = self.hidden.clone();
+        noted.retain(|&node| self.is(node, HIDDEN));
+        noted.sort_unstable();
+        noted.dedup();
+        let noted = noted.len();
         let counts = [
             ("rows attached to nodes", attached, rows.len()),
             ("occupied slots", rows.occupied().count(), rows.len()),
             ("codes with a node", self.twins.len(), found),
             ("dead nodes", self.dead_nodes().count(), self.dead),
+            ("hidden nodes", hidden, noted),
             ("codes", self.codes.len(), self.len()),
         ];
         for (what, found, expected) in counts {
