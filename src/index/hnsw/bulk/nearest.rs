@@ -260,7 +260,7 @@ mod tests {
 
     #[test]
     fn few_columns_and_equal_ones_are_picked_as_well() {
-        for columns in [1, 2, 5, 8, 9, 63, 64, 70] {
+        for columns in [1usize, 2, 5, 8, 9, 63, 64, 70] {
             for step in [0.0f32, 0.5, -0.5] {
                 let mut keys: Vec<f32> = (0..columns).map(|at| at as f32 * step).collect();
                 keys.resize(columns.next_multiple_of(CHUNK), f32::INFINITY);
