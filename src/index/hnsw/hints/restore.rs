@@ -33,6 +33,11 @@ const RELINKED: usize = 256;
 const SAMPLE: usize = 256;
 const SAMPLE_EF: usize = 64;
 const SAMPLE_EF_AGAIN: usize = 512;
+
+/// Large tables may be harder: a hundredth of the nodes are looked at there, up to so many.
+const SAMPLE_EF_MAX: usize = 4_096;
+const SAMPLE_SHARE: usize = 100;
+
 const SAMPLE_FOUND: usize = SAMPLE * 9 / 10;
 
 impl Hnsw {
@@ -236,6 +241,7 @@ impl Hnsw {
         let sample: Vec<u32> = (0..SAMPLE)
             .map(|nth| (nth * nodes / SAMPLE) as u32)
             .collect();
+        let harder = (nodes / SAMPLE_SHARE).clamp(SAMPLE_EF_AGAIN, SAMPLE_EF_MAX);
         let space = Space::of(&self.nodes);
         let is_found = |node: u32, ef: usize| {
             let point = self.nodes.point(node);
@@ -248,7 +254,7 @@ impl Hnsw {
         };
         // Some tables are hard for any graph; in a wrong one it does not help to look harder.
         let found = map(&sample, |&node| {
-            is_found(node, SAMPLE_EF) || is_found(node, SAMPLE_EF_AGAIN)
+            is_found(node, SAMPLE_EF) || is_found(node, harder)
         });
         found.into_iter().filter(|&found| found).count() >= SAMPLE_FOUND
     }
