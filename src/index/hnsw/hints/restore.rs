@@ -33,12 +33,11 @@ const RELINKED: usize = 256;
 const SAMPLE: usize = 256;
 const SAMPLE_EF: usize = 64;
 const SAMPLE_EF_AGAIN: usize = 512;
+const SAMPLE_FOUND: usize = SAMPLE * 9 / 10;
 
 /// Large tables may be harder: a hundredth of the nodes are looked at there, up to so many.
 const SAMPLE_EF_MAX: usize = 4_096;
 const SAMPLE_SHARE: usize = 100;
-
-const SAMPLE_FOUND: usize = SAMPLE * 9 / 10;
 
 impl Hnsw {
     /// Takes the levels of nodes from a log, and whether it says enough, and what can be, to link
