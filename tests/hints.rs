@@ -269,8 +269,10 @@ fn turns_leave_it_as_good(
         fill_some(&table, &set.base, last);
         let gone: HashSet<usize> = go.into_iter().collect();
         live.retain(|row| !gone.contains(row));
-        // Where so much has changed the log is written anew before the copy is made.
-        let is_logged = 4 * (gone.len() + come.len()) > live.len();
+        // Where so much has changed the log is written anew before the copy is made, and where a
+        // thousand rows are full they are logged.
+        let is_anew = 4 * (gone.len() + come.len()) > live.len();
+        let is_logged = is_anew || come.len().is_multiple_of(1_000);
         live.extend(come);
         drop(table);
         let killed = round % 2 == 1;
