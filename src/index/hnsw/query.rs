@@ -72,9 +72,9 @@ impl Hnsw {
         let first = || scratch.walk.found().take(wanted);
         first().for_each(|near| self.nodes.prefetch_slots(near.node));
         for near in first() {
-            let slot = self.nodes.slots(near.node).first();
-            slot.iter()
-                .for_each(|&&slot| self.rows.prefetch(Slot::from_raw(slot)));
+            if let Some(&slot) = self.nodes.slots(near.node).first() {
+                self.rows.prefetch(Slot::from_raw(slot));
+            }
         }
         for near in scratch.walk.found() {
             if spent >= wanted && offered >= spec.k {

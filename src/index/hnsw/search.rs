@@ -54,23 +54,36 @@ impl Scorer<'_> {
         self.probe.keys(&points[..nodes.len()])
     }
 
-    /// The nearest of `nodes`; of equals the one with the lowest number.
-    fn nearest(&self, nodes: &[u32]) -> Option<Near> {
-        let mut ahead = nodes.chunks(ROWS_MAX);
-        let groups = ahead.clone();
-        let mut ask_ahead = || {
-            if let Some(group) = ahead.next() {
+    /// Scores nodes, in their order.
+    ///
+    /// Codes are scored a few at a time, and those of the next few are asked for before: reads
+    /// from main memory hide behind the scoring.
+    #[inline]
+    fn each(&self, nodes: &[u32], mut take: impl FnMut(Near)) {
+        let mut groups = nodes.chunks(ROWS_MAX).peekable();
+        if let Some(group) = groups.peek() {
+            self.prefetch(group);
+        }
+        while let Some(group) = groups.next() {
+            if let Some(group) = groups.peek() {
                 self.prefetch(group);
             }
-        };
-        ask_ahead();
-        let nears = groups.flat_map(|group| {
-            ask_ahead();
             let keys = self.keys(group);
-            let pairs = group.iter().zip(keys);
-            pairs.map(|(&node, key)| Near { key, node })
+            for (&node, key) in group.iter().zip(keys) {
+                take(Near { key, node });
+            }
+        }
+    }
+
+    /// The nearest of `nodes`; of equals the one with the lowest number.
+    fn nearest(&self, nodes: &[u32]) -> Option<Near> {
+        let mut nearest: Option<Near> = None;
+        self.each(nodes, |near| {
+            if nearest.is_none_or(|nearest| near.order(&nearest).is_lt()) {
+                nearest = Some(near);
+            }
         });
-        nears.min_by(Near::order)
+        nearest
     }
 }
 
@@ -189,9 +202,6 @@ impl Walk {
     }
 
     /// Offers all of `fresh`; returns the first place that one of them took, or the pool's length.
-    ///
-    /// Codes are scored a few at a time, and those of the next few are asked for before: reads
-    /// from main memory hide behind the scoring.
     #[inline]
     fn offer_fresh(
         &mut self,
@@ -201,26 +211,14 @@ impl Walk {
     ) -> usize {
         let fresh = std::mem::take(&mut self.fresh);
         let mut first = usize::MAX;
-        let mut groups = fresh.chunks(ROWS_MAX).peekable();
-        groups
-            .peek()
-            .iter()
-            .for_each(|group| scorer.prefetch(group));
-        while let Some(group) = groups.next() {
-            groups
-                .peek()
-                .iter()
-                .for_each(|group| scorer.prefetch(group));
-            let keys = scorer.keys(group);
-            for (&node, key) in group.iter().zip(keys) {
-                let place = self.offer(scorer, Near { key, node }, ef);
-                if place < first.min(self.pool.len()) {
-                    // The nearest that comes up is next, if it is nearer than what waits.
-                    graph.prefetch(level, node);
-                    first = place;
-                }
+        scorer.each(&fresh, |near| {
+            let place = self.offer(scorer, near, ef);
+            if place < first.min(self.pool.len()) {
+                // The nearest that comes up is next, if it is nearer than what waits.
+                graph.prefetch(level, near.node);
+                first = place;
             }
-        }
+        });
         self.fresh = fresh;
         first.min(self.pool.len())
     }
