@@ -4,9 +4,11 @@
 
 mod common;
 
+use common::rng::Rng;
 use common::sets::Set;
 use common::stores::{
-    Answers, TempPath, answers, assert_clean, create, fill, fill_some, recall, remove_some,
+    Answers, TempPath, answers, assert_clean, create, fill, fill_some, recall, remove_some, row_of,
+    schema,
 };
 use vecstash::Codec::{F32, Fp16, Int8Quantized};
 #[cfg(feature = "turbo")]
@@ -213,6 +215,37 @@ impl Floor {
             Floors::Scan(floor) => hold("scan", options.rerank(30), floor),
         }
     }
+}
+
+/// Clusters as far from each other as each from all: nothing tells a walk which way to go, and one
+/// that comes down in a wrong cluster stays there. Few links make it hard already on few rows.
+#[test]
+fn walks_find_the_way_into_clusters_far_apart() {
+    const CLUSTERS: usize = 20;
+    let mut rng = Rng::new(11);
+    let centres: Vec<Vec<f32>> = (0..CLUSTERS).map(|_| rng.vector(64)).collect();
+    let mut rows = |count: usize| -> Vec<Vec<f32>> {
+        let mut near = |row: usize| {
+            let centre = centres[row % CLUSTERS].iter();
+            centre.map(|x| x + 0.4 * rng.normal()).collect()
+        };
+        (0..count).map(&mut near).collect()
+    };
+    let (base, queries) = (rows(20_000), rows(900));
+    let store = vecstash::VectorStore::in_memory();
+    let mut schema = schema("t", 64, Int8Quantized, Euclidean);
+    (schema.hnsw.m, schema.hnsw.m0) = (4, 8);
+    store.create_table(schema).unwrap();
+    let table = store.table("t").unwrap();
+    fill(&table, &base);
+    let found = answers(&table, &queries, &SearchOptions::new(1).ef(64));
+    let found = found.iter().map(|hits| row_of(&hits[0].0) % CLUSTERS);
+    let right = found
+        .enumerate()
+        .filter(|(query, found)| query % CLUSTERS == *found);
+    // A descent of one node finds the way for 860.
+    let right = right.count();
+    assert!(right >= 882, "{right} of 900 queries find their cluster");
 }
 
 /// The measure itself: it must tell good answers from bad ones.

@@ -11,9 +11,10 @@ use rayon::prelude::*;
 
 use super::super::codes::{Codes, Point};
 use super::Parts;
+use super::descent::Descent;
 use super::graph::{Edits, EntryPoint, Graph, ListEdit};
 use super::nodes::{DEAD, Nodes};
-use super::search::{Near, Scorer, Walk, descend};
+use super::search::{Near, Scorer, Walk};
 use super::select::{Points, Selector};
 use crate::schema::HnswParams;
 
@@ -112,7 +113,8 @@ pub(super) fn candidates(
         return Vec::new();
     };
     let top = level.min(entry.level);
-    let mut entries = vec![descend(graph, entry, top, scorer)];
+    let descent = Descent::walk(graph, entry, top, ef, scorer);
+    let mut entries = descent.nodes().to_vec();
     let mut pools = vec![Vec::new(); usize::from(top) + 1];
     for level in (0..=top).rev() {
         walk.search_layer(graph, level, &entries, ef, usize::MAX, scorer);

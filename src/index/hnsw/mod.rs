@@ -1,15 +1,17 @@
 //! The HNSW index: a graph over 8-bit codes, one node per distinct code.
 //!
 //! Three parts that know nothing of each other: `nodes` (codes and the rows that share them),
-//! `graph` (links only, of `list`s and the `upper` levels) and the rows' stored form. `search` walks, `insert` links a batch by
-//! the rule in `select`, `load` takes in what an open reads,
-//! `bulk` links everything, `hints` keep what it found for the next open, `repair` keeps all of it reachable and free of the dead. Tables with
-//! few distinct vectors have no graph and are scanned.
+//! `graph` (links only, of `list`s and the `upper` levels) and the rows' stored form. `descent` finds
+//! the way down to where `search` walks, `insert` links a batch by the rule in `select`, `load` takes
+//! in what an open reads, `bulk` links everything, `hints` keep what it found for the next open,
+//! `repair` keeps all of it reachable and free of the dead. Tables with few distinct vectors have no
+//! graph and are scanned.
 
 mod bulk;
 #[cfg(test)]
 mod bytes;
 mod check;
+mod descent;
 mod graph;
 mod hints;
 mod insert;

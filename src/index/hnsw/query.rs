@@ -5,9 +5,10 @@ use super::super::scan::{Scan, Scored};
 use super::super::topk::{Estimate, Nearest};
 use super::super::{Candidate, SearchSpec};
 use super::Hnsw;
+use super::descent::Descent;
 use super::graph::Graph;
 use super::nodes::{DEAD, HIDDEN};
-use super::search::{Scorer, Scratch, descend};
+use super::search::{Scorer, Scratch};
 use crate::ids::Slot;
 
 /// A walk that meets dead nodes is given up for a scan beyond this many nodes, or beyond
@@ -47,13 +48,13 @@ impl Hnsw {
                 probe: &scratch.probe,
                 skip: self.nodes.marks(DEAD | HIDDEN),
             };
-            let entry = descend(graph, graph.entry()?, 0, &scorer);
+            let descent = Descent::walk(graph, graph.entry()?, 0, ef, &scorer);
             let visits = match self.nodes.dead() {
                 0 => usize::MAX,
                 _ => VISITS_MIN.max(VISITS_PER_EF * ef),
             };
             let walk = &mut scratch.walk;
-            let done = walk.search_layer(graph, 0, &[entry], ef, visits, &scorer);
+            let done = walk.search_layer(graph, 0, descent.nodes(), ef, visits, &scorer);
             done.then(|| self.rerank(query, spec, scratch)).flatten()
         })
     }

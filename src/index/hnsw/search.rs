@@ -1,9 +1,9 @@
-//! Walks over a graph: Algorithm 2 of Malkov and Yashunin, and the descent of Algorithm 5.
+//! Walks over a level of a graph: Algorithm 2 of Malkov and Yashunin.
 
 use super::super::arena::bytes_of_vec;
 use super::super::codes::{Coder, Geometry, Probe};
 use super::super::visited::Visited;
-use super::graph::{EntryPoint, Graph};
+use super::graph::Graph;
 use super::nodes::Nodes;
 use crate::kernel::ROWS_MAX;
 
@@ -59,7 +59,7 @@ impl Scorer<'_> {
     /// Codes are scored a few at a time, and those of the next few are asked for before: reads
     /// from main memory hide behind the scoring.
     #[inline]
-    fn each(&self, nodes: &[u32], mut take: impl FnMut(Near)) {
+    pub(super) fn each(&self, nodes: &[u32], mut take: impl FnMut(Near)) {
         let mut groups = nodes.chunks(ROWS_MAX).peekable();
         if let Some(group) = groups.peek() {
             self.prefetch(group);
@@ -73,17 +73,6 @@ impl Scorer<'_> {
                 take(Near { key, node });
             }
         }
-    }
-
-    /// The nearest of `nodes`; of equals the one with the lowest number.
-    fn nearest(&self, nodes: &[u32]) -> Option<Near> {
-        let mut nearest: Option<Near> = None;
-        self.each(nodes, |near| {
-            if nearest.is_none_or(|nearest| near.order(&nearest).is_lt()) {
-                nearest = Some(near);
-            }
-        });
-        nearest
     }
 }
 
@@ -265,23 +254,6 @@ impl Walk {
         let counted = self.pool.iter().filter(|step| step.counts);
         counted.map(|step| step.rank.near())
     }
-}
-
-/// The greedy descent of Algorithm 5: from the entry point to the nearest node of level
-/// `target`, walking the levels above it.
-pub(super) fn descend(graph: &Graph, from: EntryPoint, target: u8, scorer: &Scorer<'_>) -> u32 {
-    let Some(mut best) = scorer.nearest(&[from.node]) else {
-        return from.node;
-    };
-    for level in (target + 1..=from.level).rev() {
-        loop {
-            match scorer.nearest(graph.links(level, best.node)) {
-                Some(near) if near.order(&best).is_lt() => best = near,
-                _ => break,
-            }
-        }
-    }
-    best.node
 }
 
 #[cfg(test)]
