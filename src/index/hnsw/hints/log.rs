@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::read::{Head, List, Nodes};
+use super::sample;
 use crate::ids::RowId;
 
 /// One record in so many may be of a row that is gone.
@@ -21,6 +22,8 @@ pub(crate) struct Log {
     /// Levels by place.
     pub(super) levels: Vec<u8>,
     pub(super) records: usize,
+    /// How many of a sample were found in the graph that was written, if that is told.
+    pub(super) sample: Option<u16>,
     /// Links name places below this one: those of the whole graph that was written.
     named: u32,
     ids: Ids,
@@ -49,6 +52,11 @@ impl Log {
     ) -> Option<Self> {
         // Nobody's word for how long the log is: its places take memory.
         let places_max = (rows + rows / 2) as u64;
+        // More than one: the best graph.
+        let sample = hints
+            .iter()
+            .filter_map(|group| sample::said(group, fingerprint));
+        let sample = sample.max();
         let (mut places, mut named) = (0, 0);
         let placed = hints.into_iter().filter_map(|bytes| {
             let head = Head::of(&bytes).filter(|head| head.fingerprint == fingerprint)?;
@@ -84,6 +92,7 @@ impl Log {
         let read: Vec<(Group, Vec<u8>)> = read.collect();
         let mut log = Self {
             records: read.iter().map(|(group, _)| group.ids.len()).sum(),
+            sample,
             groups: Vec::with_capacity(read.len()),
             levels: vec![0; places as usize],
             named,

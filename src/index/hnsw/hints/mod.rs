@@ -1,7 +1,8 @@
 //! Links as hints: what a store keeps of a graph so that the next open need not find it again.
 //!
 //! `write` makes groups of bytes of a graph, `read` takes them apart again, `log` knows before the
-//! rows are read which of them has which place, `told` makes lists of it, `restore` a graph.
+//! rows are read which of them has which place, `told` makes lists of it, `restore` a graph, of which
+//! `sample` tells whether it leads where it should.
 //!
 //! A hint is never trusted: whatever it says, an open has the same rows and the same
 //! distances, and what it says of rows that are not there, or twice, is passed over. Distances are
@@ -18,11 +19,14 @@
 //! nodes by place: the how-manyeth record of the log they stand for, which for near nodes is near,
 //! so that a link takes a byte or two; they tell every list in full, as links of one way, so that an
 //! open fills lists one after another. Groups added later (kind 1) name nodes by row id, and tell
-//! links that the other node's list holds as well as mutual. A node is named by its first row.
+//! links that the other node's list holds as well as mutual. A node is named by its first row. With the
+//! whole graph goes a group of no records (kind 2), which has in the first place's stead how many
+//! of a sample of its nodes walks find.
 
 mod log;
 mod read;
 mod restore;
+mod sample;
 #[cfg(test)]
 mod tests;
 mod told;
@@ -36,6 +40,9 @@ use super::Hnsw;
 /// Groups that name nodes by place, and by row id.
 const BY_PLACE: u8 = 0;
 const BY_ROW_ID: u8 = 1;
+
+/// A group that names none: its first place is how many of a sample of nodes were found.
+const SAMPLE: u8 = 2;
 
 /// Bytes before the first record of a group.
 const HEAD_LEN: usize = 1 + 8 + 8 + 4;

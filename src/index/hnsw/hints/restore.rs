@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::super::graph::Graph;
-use super::super::insert::{Newcomer, Space, find_candidates, link, map, search_candidates};
+use super::super::insert::{Newcomer, Space, find_candidates, link, map};
 use super::super::nodes::LEVEL_MAX;
 use super::super::{Hnsw, repair};
 use super::Linked;
@@ -27,17 +27,6 @@ const INHERITING: usize = 4_096;
 
 /// Nodes that are linked anew together.
 const RELINKED: usize = 256;
-
-/// Nodes that are looked for to see whether walks find what is there, how hard, and how many of
-/// them must be found.
-const SAMPLE: usize = 256;
-const SAMPLE_EF: usize = 64;
-const SAMPLE_EF_AGAIN: usize = 512;
-const SAMPLE_FOUND: usize = SAMPLE * 9 / 10;
-
-/// Large tables may be harder: a hundredth of the nodes are looked at there, up to so many.
-const SAMPLE_EF_MAX: usize = 4_096;
-const SAMPLE_SHARE: usize = 100;
 
 impl Hnsw {
     /// Takes the levels of nodes from a log, and whether it says enough, and what can be, to link
@@ -81,6 +70,7 @@ impl Hnsw {
             false => Err(IndexError::Cancelled),
         };
         go_on(0)?;
+        let said = log.sample;
         let (mut graph, bereft) = self.fill(log, &go_on)?;
         // Not one of those that nothing leads to yet.
         let entry = repair::best_entry(&self.parts(), 0..known as u32);
@@ -118,7 +108,7 @@ impl Hnsw {
             let edits = repair::reconnect(&self.parts(), &graph);
             graph.apply(edits);
         }
-        if !self.finds_itself(&graph) {
+        if !self.finds_itself(&graph, said) {
             return Ok(None);
         }
         go_on(total)?;
@@ -232,29 +222,5 @@ impl Hnsw {
         });
         let edits = link(&Space::of(&self.nodes), graph, &self.params, &newcomers);
         graph.apply(edits);
-    }
-
-    /// Whether walks lead to what they look for: links that look right and are wrong do not.
-    fn finds_itself(&self, graph: &Graph) -> bool {
-        let nodes = self.nodes.len();
-        let sample: Vec<u32> = (0..SAMPLE)
-            .map(|nth| (nth * nodes / SAMPLE) as u32)
-            .collect();
-        let harder = (nodes / SAMPLE_SHARE).clamp(SAMPLE_EF_AGAIN, SAMPLE_EF_MAX);
-        let space = Space::of(&self.nodes);
-        let is_found = |node: u32, ef: usize| {
-            let point = self.nodes.point(node);
-            let pools = search_candidates(&self.parts(), graph, point, 0, ef);
-            let pool = pools.into_iter().next().unwrap_or_default();
-            // Under inner products longer rows are nearer to a row than it is itself.
-            let own = space.near(node, node).key;
-            let nearer = || pool.len() == ef && pool.iter().all(|near| near.key <= own);
-            pool.iter().any(|near| near.node == node) || nearer()
-        };
-        // Some tables are hard for any graph; in a wrong one it does not help to look harder.
-        let found = map(&sample, |&node| {
-            is_found(node, SAMPLE_EF) || is_found(node, harder)
-        });
-        found.into_iter().filter(|&found| found).count() >= SAMPLE_FOUND
     }
 }

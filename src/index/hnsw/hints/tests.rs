@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::Hnsw;
 use super::read::{Head, List, Lists, Nodes};
+use super::sample;
 use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedVector, EncodedView};
 use crate::ids::{RowId, Slot};
@@ -243,7 +244,9 @@ fn a_lost_end_of_the_whole_is_not_taken_for_what_came_later() {
     let hints = before.hints();
     assert!(hints.len() >= 2, "{} groups", hints.len());
     let mut lost = hints.clone();
-    let end = lost.pop().unwrap();
+    // The last one tells how many of a sample are found.
+    let (sample, end) = (lost.pop().unwrap(), lost.pop().unwrap());
+    assert!(Head::of(&sample).is_none());
     let records = Head::of(&end).unwrap().records as usize;
     let rows: Vec<(Slot, RowId)> = (0..ROWS).map(|row| (Slot::new(row), id_of(row))).collect();
     // Later groups of rows that the log has already: they get places of their own, vacant ones.
@@ -273,7 +276,8 @@ fn a_lost_end_of_the_whole_is_not_taken_for_what_came_later() {
 fn empty_lists_are_refused() {
     let before = built();
     let mut hints = before.hints();
-    for group in &mut hints {
+    let (_sample, lists) = hints.split_last_mut().unwrap();
+    for group in lists {
         let head = Head::of(group).unwrap();
         let lists_at = Nodes::of(group, &head).unwrap().lists_at;
         group[lists_at..].fill(0);
@@ -282,6 +286,38 @@ fn empty_lists_are_refused() {
     let linked = after.build(&|_, _| true).unwrap();
     assert!(linked.refused);
     assert_eq!(after.check(), [""; 0]);
+}
+
+/// Rows of which no graph of so few links leads to all: what the log says of the graph that was
+/// written is what the one that was read is held to.
+#[test]
+fn tables_hard_for_any_graph_are_not_built_again() {
+    let load = |hints: &[Vec<u8>]| {
+        let mut spec = spec(48, Codec::Int8Quantized, Distance::Euclidean);
+        (spec.hnsw.m, spec.hnsw.m0) = (2, 3);
+        let mut index = Hnsw::new(&spec);
+        index.reserve(ROWS);
+        index.expect(hints.to_vec());
+        for row in 0..ROWS {
+            let draw = |i: u8| xxh3_64_with_seed(&[i], row as u64) as f32 / u64::MAX as f32;
+            let vector: Vec<f32> = (0..48).map(|i| 3.0 * center(row, i) + draw(i)).collect();
+            let encoded = Codec::Int8Quantized.encoder().encode(&vector).unwrap();
+            index.load(Slot::new(row), id_of(row), encoded.view());
+        }
+        let linked = index.build(&|_, _| true).unwrap();
+        (index, linked)
+    };
+    let (before, _) = load(&[]);
+    let hints = before.hints();
+    let (after, linked) = load(&hints);
+    assert_eq!((linked.hinted, linked.refused), (ROWS, false));
+    assert_eq!(links(&after), links(&before));
+    // Those that do not say so are held to a graph in which all are found.
+    let (sample, lists) = hints.split_last().unwrap();
+    let fingerprint = before.hint_fingerprint();
+    assert!(sample::said(sample, fingerprint).is_some_and(|found| found < 230));
+    assert_eq!(sample::said(sample, fingerprint + 1), None);
+    assert!(load(lists).1.refused);
 }
 
 /// Nobody numbers two rows alike, except whoever wrote a file to harm us.

@@ -47,7 +47,9 @@ impl Hnsw {
             }
             groups
         });
-        pieces.collect::<Vec<Vec<Vec<u8>>>>().concat()
+        let mut groups = pieces.collect::<Vec<Vec<Vec<u8>>>>().concat();
+        groups.push(self.sample_group(graph));
+        groups
     }
 
     /// Groups that say what the nodes of these rows are linked to; rows that have gone since, and
