@@ -2,7 +2,7 @@
 //!
 //! The paper's descent keeps the one nearest node it has seen. Between clusters that lie equally far
 //! from each other nothing tells it the way, and where it comes down in a wrong one the walk below
-//! has no links out, however large its `ef`. So it keeps a few, and each level begins with all of
+//! finds few links out. So it keeps a few, and each level begins with all of
 //! them: more for a walk that will look at more, so that a descent stays a small part of a search.
 
 use super::graph::{EntryPoint, Graph};
@@ -123,7 +123,71 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+    use super::super::Hnsw;
     use super::*;
+    use crate::distance::Distance;
+    use crate::encoding::Codec;
+    use crate::ids::{RowId, Slot};
+    use crate::inner_index::tests::spec;
+
+    /// As `Descent::walk`, with a set of all that were seen and everything sorted.
+    fn plainly(graph: &Graph, from: EntryPoint, width: usize, scorer: &Scorer<'_>) -> Vec<u32> {
+        let mut best = Vec::new();
+        scorer.each(&[from.node], |near| best.push(near));
+        for level in (1..=from.level).rev() {
+            let mut seen: HashSet<u32> = best.iter().map(|near| near.node).collect();
+            let mut expanded = HashSet::new();
+            while let Some(next) = best.iter().find(|near| !expanded.contains(&near.node)) {
+                expanded.insert(next.node);
+                let links = graph.links(level, next.node).iter().copied();
+                let fresh: Vec<u32> = links.filter(|&link| seen.insert(link)).collect();
+                scorer.each(&fresh, |near| best.push(near));
+                best.sort_by(Near::order);
+                best.truncate(width);
+            }
+        }
+        best.iter().map(|near| near.node).collect()
+    }
+
+    #[test]
+    fn what_is_forgotten_changes_nothing() {
+        let mut spec = spec(16, Codec::Int8Quantized, Distance::Euclidean);
+        // Levels of many nodes with long lists: more than are looked at together, and than are told.
+        (spec.hnsw.m, spec.hnsw.m0) = (100, 100);
+        let mut index = Hnsw::new(&spec);
+        for row in 0..60_000 {
+            let value = |i: u8| xxh3_64_with_seed(&[i], row as u64) as f32 / u64::MAX as f32;
+            let vector: Vec<f32> = (0..16).map(value).collect();
+            let encoded = Codec::Int8Quantized.encoder().encode(&vector).unwrap();
+            index.load(Slot::new(row), RowId::new(row as u64), encoded.view());
+        }
+        index.build(&|_, _| true).unwrap();
+        let graph = index.graph.as_ref().unwrap();
+        let entry = graph.entry().unwrap();
+        let longest = |level| {
+            let nodes = 0..index.nodes.len() as u32;
+            nodes.map(|node| graph.links(level, node).len()).max()
+        };
+        assert!(longest(1) > Some(LINKS), "{:?} links", longest(1));
+        for node in (0..60_000).step_by(500) {
+            index.scratches.lend(|scratch| {
+                scratch.probe.aim(index.nodes.point(node));
+                let scorer = Scorer {
+                    nodes: &index.nodes,
+                    probe: &scratch.probe,
+                    skip: 0,
+                };
+                for (ef, width) in [(1, 1), (16, 2), (31, 3), (64, 4), (200, 4)] {
+                    let descent = Descent::walk(graph, entry, 0, ef, &scorer);
+                    assert_eq!(descent.nodes(), plainly(graph, entry, width, &scorer));
+                }
+            });
+        }
+    }
 
     fn descent(width: usize, keys: &[f32]) -> Descent {
         let mut descent = Descent::new(width);

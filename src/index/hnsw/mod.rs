@@ -25,7 +25,7 @@ mod select;
 mod upper;
 mod write;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -63,6 +63,8 @@ pub(crate) struct Hnsw {
     sweep: Option<Sweep>,
     /// Nodes linked since every node was last proved reachable.
     unproved: usize,
+    /// How many of a sample of nodes walks found at best, since the graph was built.
+    best_sample: AtomicU16,
     scratches: Scratches,
     load: Load,
 }
@@ -98,6 +100,7 @@ impl Hnsw {
             epoch: start,
             sweep: None,
             unproved: 0,
+            best_sample: AtomicU16::new(0),
             scratches: Scratches {
                 geometry,
                 idle: Mutex::new(Vec::new()),

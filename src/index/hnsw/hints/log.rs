@@ -52,11 +52,7 @@ impl Log {
     ) -> Option<Self> {
         // Nobody's word for how long the log is: its places take memory.
         let places_max = (rows + rows / 2) as u64;
-        // More than one: the best graph.
-        let sample = hints
-            .iter()
-            .filter_map(|group| sample::said(group, fingerprint));
-        let sample = sample.max();
+        let sample = sample::said(&hints, fingerprint);
         let (mut places, mut named) = (0, 0);
         let placed = hints.into_iter().filter_map(|bytes| {
             let head = Head::of(&bytes).filter(|head| head.fingerprint == fingerprint)?;

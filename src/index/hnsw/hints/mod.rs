@@ -20,8 +20,7 @@
 //! so that a link takes a byte or two; they tell every list in full, as links of one way, so that an
 //! open fills lists one after another. Groups added later (kind 1) name nodes by row id, and tell
 //! links that the other node's list holds as well as mutual. A node is named by its first row. With the
-//! whole graph goes a group of no records (kind 2), which has in the first place's stead how many
-//! of a sample of its nodes walks find.
+//! whole graph goes a group (kind 2, see `sample`) that tells how many of a sample of its nodes walks find.
 
 mod log;
 mod read;
@@ -41,7 +40,7 @@ use super::Hnsw;
 const BY_PLACE: u8 = 0;
 const BY_ROW_ID: u8 = 1;
 
-/// A group that names none: its first place is how many of a sample of nodes were found.
+/// A group that tells of a sample of nodes, how many of them were found.
 const SAMPLE: u8 = 2;
 
 /// Bytes before the first record of a group.

@@ -1,44 +1,69 @@
 //! A sample of nodes that are looked for: what tells a graph of right links from one of wrong ones.
 //!
 //! In some tables not every row finds itself, whatever graph there is. So a log tells how many of the
-//! sample found themselves in the graph it was written from, and an open asks for nearly as many.
+//! sample found themselves in the graph it was written from, and an open asks for about as many; but
+//! only where the log is, byte for byte, the one that was written. Any other is held to a graph in
+//! which all are found.
+//!
+//! ```text
+//! group    kind u8 = 2 | fingerprint u64 | found u64 | hash of the groups of the whole graph u64
+//! ```
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::Hnsw;
 use super::super::graph::Graph;
 use super::super::insert::{Space, map, search_candidates};
-use super::{HEAD_LEN, SAMPLE};
+use super::{BY_PLACE, SAMPLE};
 
 /// Nodes that are looked for, and how hard.
 const NODES: usize = 256;
 const EF: usize = 64;
 
-/// How many fewer than were found when the log was written may be found after an open.
-const LOST_MAX: usize = NODES / 10;
+/// How many fewer than are said to be found may be found, of those that are said to be and of those
+/// that are not: rows that changed since make it another sample, in which by chance others are lost.
+const LOST_SHARE: usize = 10;
+const MISSED_SHARE: usize = 4;
+
+const GROUP_LEN: usize = 1 + 8 + 8 + 8;
 
 impl Hnsw {
-    /// A group that tells how many of a sample walks over this graph find.
-    pub(super) fn sample_group(&self, graph: &Graph) -> Vec<u8> {
-        let mut group = Vec::with_capacity(HEAD_LEN);
+    /// A group that tells how many of a sample walks over this graph find, to go with `groups` of
+    /// the nodes `live`. The best that any graph of this table came to is what counts: graphs that wear
+    /// out are not held to what is left of them.
+    pub(super) fn sample_group(&self, graph: &Graph, live: &[u32], groups: &[Vec<u8>]) -> Vec<u8> {
+        let found = self.found_of_sample(graph, live.len(), |place| live[place]);
+        let best = self.best_sample.fetch_max(found, Relaxed).max(found);
+        let mut group = Vec::with_capacity(GROUP_LEN);
         group.push(SAMPLE);
         group.extend(self.hint_fingerprint().to_le_bytes());
-        group.extend((self.found_of_sample(graph) as u64).to_le_bytes());
-        group.extend(0u32.to_le_bytes());
+        group.extend(u64::from(best).to_le_bytes());
+        group.extend(hash(groups).to_le_bytes());
         group
     }
 
-    /// Whether walks lead to what they look for about as often as when the log was written: over
-    /// links that look right and are wrong they do not. A log that says nothing, or what cannot be, is
-    /// taken to have been of a graph in which all are found.
+    /// Whether walks lead to what they look for about as often as the log says that they did: over
+    /// links that look right and are wrong they do not.
     pub(super) fn finds_itself(&self, graph: &Graph, said: Option<u16>) -> bool {
-        let said = said.map(usize::from).filter(|&said| said <= NODES);
-        let wanted = said.unwrap_or(NODES);
-        self.found_of_sample(graph) + LOST_MAX >= wanted
+        let nodes = self.nodes.len();
+        let found = self.found_of_sample(graph, nodes, |node| node as u32);
+        let is_enough = usize::from(found) >= found_min(said);
+        if is_enough {
+            // For the next time that the log is written.
+            let best = said.map_or(found, |said| said.max(found));
+            self.best_sample.store(best, Relaxed);
+        }
+        is_enough
     }
 
-    fn found_of_sample(&self, graph: &Graph) -> usize {
-        let live: Vec<u32> = self.nodes.live_nodes().collect();
+    /// How many of a sample walks find, of `count` live nodes that `node` numbers.
+    fn found_of_sample(&self, graph: &Graph, count: usize, node: impl Fn(usize) -> u32) -> u16 {
         let sample: Vec<u32> = (0..NODES)
-            .filter_map(|nth| live.get(nth * live.len() / NODES).copied())
+            .filter(|_| count > 0)
+            .map(|nth| node(nth * count / NODES))
             .collect();
         let space = Space::of(&self.nodes);
         let found = map(&sample, |&node| {
@@ -50,16 +75,79 @@ impl Hnsw {
             let nearer = || pool.len() == EF && pool.iter().all(|near| near.key <= own);
             pool.iter().any(|near| near.node == node) || nearer()
         });
-        found.into_iter().filter(|&found| found).count()
+        found.into_iter().map(u16::from).sum()
     }
 }
 
-/// What a group of a sample says, if it is one and was written under `fingerprint`.
-pub(super) fn said(group: &[u8], fingerprint: u64) -> Option<u16> {
-    let (kind, rest) = group.split_first()?;
-    let (written_under, rest) = rest.split_first_chunk::<8>()?;
-    let found = rest.first_chunk::<8>()?;
-    let is_said = *kind == SAMPLE && u64::from_le_bytes(*written_under) == fingerprint;
-    let found = u16::try_from(u64::from_le_bytes(*found)).ok()?;
-    is_said.then_some(found)
+/// How many of the sample must be found where the log says that so many were.
+fn found_min(said: Option<u16>) -> usize {
+    let said = said.map_or(NODES, usize::from);
+    let missed = NODES - said;
+    (said - said / LOST_SHARE).saturating_sub(missed / MISSED_SHARE)
+}
+
+/// What the groups of a log written under `fingerprint` say of the sample; nothing where they are not
+/// those that it was said of.
+pub(super) fn said(groups: &[Vec<u8>], fingerprint: u64) -> Option<u16> {
+    let (found, written) = groups.iter().find_map(|group| read(group, fingerprint))?;
+    // All of the sample is what nothing said comes to as well.
+    (usize::from(found) == NODES || hash(groups) == written).then_some(found)
+}
+
+/// What a group of a sample says, and of which groups, if it is one.
+fn read(group: &[u8], fingerprint: u64) -> Option<(u16, u64)> {
+    let group: &[u8; GROUP_LEN] = group.try_into().ok()?;
+    let number = |at: usize| {
+        group[at..at + 8]
+            .first_chunk()
+            .map(|&bytes| u64::from_le_bytes(bytes))
+    };
+    let found = u16::try_from(number(9)?).ok()?;
+    let is_one = group[0] == SAMPLE && number(1)? == fingerprint && usize::from(found) <= NODES;
+    Some((found, number(17)?)).filter(|_| is_one)
+}
+
+/// A hash of the groups of the whole graph among these, which are many megabytes.
+fn hash(groups: &[Vec<u8>]) -> u64 {
+    let is_whole = |group: &&Vec<u8>| group.first() == Some(&BY_PLACE);
+    let hashes = groups
+        .par_iter()
+        .filter(is_whole)
+        .map(|group| xxh3_64(group).to_le_bytes());
+    xxh3_64(hashes.collect::<Vec<[u8; 8]>>().as_flattened())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_are_wanted_as_are_said_but_for_what_chance_may_take() {
+        assert_eq!(found_min(None), 231);
+        assert_eq!(found_min(Some(256)), 231);
+        assert_eq!(found_min(Some(231)), 202);
+        assert_eq!(found_min(Some(128)), 84);
+        assert_eq!(found_min(Some(0)), 0);
+    }
+
+    #[test]
+    fn nothing_else_is_taken_for_a_group_of_a_sample() {
+        let mut group = vec![SAMPLE];
+        for number in [7u64, 200, 9] {
+            group.extend(number.to_le_bytes());
+        }
+        assert_eq!(read(&group, 7), Some((200, 9)));
+        assert_eq!(read(&group, 8), None);
+        assert_eq!(read(&group[..GROUP_LEN - 1], 7), None);
+        let other = |at: usize, byte: u8| {
+            let mut other = group.clone();
+            other[at] = byte;
+            read(&other, 7)
+        };
+        assert_eq!(other(0, BY_PLACE), None);
+        // More than there are, and more than a number takes.
+        assert_eq!((other(10, 1), other(15, 1)), (None, None));
+        group.push(0);
+        assert_eq!(read(&group, 7), None);
+    }
 }

@@ -21,6 +21,9 @@ impl Hnsw {
             return Vec::new();
         };
         let live: Vec<u32> = self.nodes.live_nodes().collect();
+        if live.is_empty() {
+            return Vec::new();
+        }
         let mut places = vec![NOWHERE; self.nodes.len()];
         for (place, &node) in live.iter().enumerate() {
             places[node as usize] = place as u32;
@@ -48,7 +51,7 @@ impl Hnsw {
             groups
         });
         let mut groups = pieces.collect::<Vec<Vec<Vec<u8>>>>().concat();
-        groups.push(self.sample_group(graph));
+        groups.push(self.sample_group(graph, &live, &groups));
         groups
     }
 
