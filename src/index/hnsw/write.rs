@@ -288,6 +288,7 @@ impl Hnsw {
     /// Puts a graph that leads to no dead node in place, or none.
     fn replace_graph(&mut self, graph: Option<Graph>) {
         self.graph = graph;
+        *self.best_sample.get_mut() = 0;
         self.sweep = None;
         let dead: Vec<u32> = self.nodes.dead_nodes().collect();
         self.nodes.doom(&dead);
