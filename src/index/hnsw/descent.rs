@@ -2,8 +2,8 @@
 //!
 //! The paper's descent keeps the one nearest node it has seen. Between clusters that lie equally far
 //! from each other nothing tells it the way, and where it comes down in a wrong one the walk below
-//! finds few links out. So it keeps a few, and each level begins with all of
-//! them: more for a walk that will look at more, so that a descent stays a small part of a search.
+//! finds few links out. So it keeps a few, and each level begins with all of them: more for a walk
+//! that will look at more, so that a descent stays a small part of a search.
 
 use super::graph::{EntryPoint, Graph};
 use super::search::{Near, Rank, Scorer};

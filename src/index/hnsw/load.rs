@@ -180,9 +180,6 @@ impl Hnsw {
         match found {
             HnswFound::Graph(graph, linked) => {
                 self.graph = Some(*graph);
-                if linked.hinted == 0 {
-                    *self.best_sample.get_mut() = 0;
-                }
                 Ok(linked)
             }
             HnswFound::Refused => Err(HnswJob::Order),
