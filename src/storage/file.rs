@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 use redb::{BackendError, StorageBackend};
 
+use crate::inner_storage::window::Windowed;
+
 /// Bytes of one page of the overlay.
 const PAGE: u64 = 4_096;
 
@@ -39,7 +41,7 @@ impl<B> Clone for Guard<B> {
 
 #[derive(Debug)]
 struct Shared<B> {
-    inner: B,
+    file: Windowed<B>,
     access: Access,
     guarded: AtomicBool,
     overlay: RwLock<Overlay>,
@@ -67,7 +69,7 @@ impl<B: StorageBackend> Guard<B> {
     pub(super) fn new(inner: B, access: Access) -> Result<Self> {
         let len = inner.len()?;
         Ok(Self(Arc::new(Shared {
-            inner,
+            file: Windowed::new(inner),
             access,
             guarded: AtomicBool::new(true),
             overlay: RwLock::new(Overlay {
@@ -89,14 +91,14 @@ impl<B: StorageBackend> Guard<B> {
         let mut synced = true;
         for op in &overlay.log {
             match op {
-                Op::Write(offset, data) => shared.inner.write(*offset, data)?,
-                Op::SetLen(len) => shared.inner.set_len(*len)?,
-                Op::Sync => shared.inner.sync_data()?,
+                Op::Write(offset, data) => shared.file.write(*offset, data)?,
+                Op::SetLen(len) => shared.file.set_len(*len)?,
+                Op::Sync => shared.file.inner().sync_data()?,
             }
             synced = matches!(op, Op::Sync);
         }
         if !synced {
-            shared.inner.sync_data()?;
+            shared.file.inner().sync_data()?;
         }
         *overlay = Overlay::default();
         shared.guarded.store(false, Ordering::Release);
@@ -113,7 +115,12 @@ impl<B: StorageBackend> Guard<B> {
 }
 
 impl Overlay {
-    fn read(&self, inner: &impl StorageBackend, offset: u64, out: &mut [u8]) -> Result<()> {
+    fn read<B: StorageBackend>(
+        &self,
+        file: &Windowed<B>,
+        offset: u64,
+        out: &mut [u8],
+    ) -> Result<()> {
         let end = offset
             .checked_add(out.len() as u64)
             .filter(|end| *end <= self.len);
@@ -122,7 +129,7 @@ impl Overlay {
         };
         let kept = self.floor.saturating_sub(offset).min(out.len() as u64) as usize;
         if kept > 0 {
-            inner.read(offset, &mut out[..kept])?;
+            file.read(offset, &mut out[..kept])?;
         }
         out[kept..].fill(0);
         for (number, page) in self.pages.range(offset / PAGE..end.div_ceil(PAGE)) {
@@ -134,7 +141,12 @@ impl Overlay {
         Ok(())
     }
 
-    fn write(&mut self, inner: &impl StorageBackend, offset: u64, data: &[u8]) -> Result<()> {
+    fn write<B: StorageBackend>(
+        &mut self,
+        file: &Windowed<B>,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<()> {
         let end = offset
             .checked_add(data.len() as u64)
             .ok_or_else(|| Error::from(ErrorKind::InvalidInput))?;
@@ -144,7 +156,7 @@ impl Overlay {
             if !self.pages.contains_key(&number) {
                 let mut page = Box::new([0; PAGE as usize]);
                 let there = self.len.saturating_sub(start).min(PAGE) as usize;
-                self.read(inner, start, &mut page[..there])?;
+                self.read(file, start, &mut page[..there])?;
                 self.pages.insert(number, page);
             }
             if let Some(page) = self.pages.get_mut(&number) {
@@ -174,14 +186,14 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
     fn len(&self) -> Result<u64> {
         match self.overlay() {
             Some(overlay) => Ok(overlay.read().len),
-            None => self.0.inner.len(),
+            None => self.0.file.inner().len(),
         }
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
         match self.overlay() {
-            Some(overlay) => overlay.read().read(&self.0.inner, offset, out),
-            None => self.0.inner.read(offset, out),
+            Some(overlay) => overlay.read().read(&self.0.file, offset, out),
+            None => self.0.file.read(offset, out),
         }
     }
 
@@ -191,7 +203,7 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
                 overlay.write().set_len(len);
                 Ok(())
             }
-            None => self.0.inner.set_len(len),
+            None => self.0.file.set_len(len),
         }
     }
 
@@ -201,19 +213,19 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
                 overlay.write().log.push(Op::Sync);
                 Ok(())
             }
-            None => self.0.inner.sync_data(),
+            None => self.0.file.inner().sync_data(),
         }
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
         match self.overlay() {
-            Some(overlay) => overlay.write().write(&self.0.inner, offset, data),
-            None => self.0.inner.write(offset, data),
+            Some(overlay) => overlay.write().write(&self.0.file, offset, data),
+            None => self.0.file.write(offset, data),
         }
     }
 
     fn close(&self) -> Result<()> {
-        self.0.inner.close()
+        self.0.file.inner().close()
     }
 
     fn try_lock_range(
@@ -224,8 +236,8 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
         // A file opened for reading cannot be locked exclusively, and need not be: what redb
         // writes stays here.
         match self.0.access {
-            Access::Write => self.0.inner.try_lock_range(start, end),
-            Access::Read => self.0.inner.try_lock_shared_range(start, end),
+            Access::Write => self.0.file.inner().try_lock_range(start, end),
+            Access::Read => self.0.file.inner().try_lock_shared_range(start, end),
         }
     }
 
@@ -234,7 +246,7 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> std::result::Result<bool, BackendError> {
-        self.0.inner.try_lock_shared_range(start, end)
+        self.0.file.inner().try_lock_shared_range(start, end)
     }
 
     fn lock_range(
@@ -243,8 +255,8 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
         end: Bound<u64>,
     ) -> std::result::Result<(), BackendError> {
         match self.0.access {
-            Access::Write => self.0.inner.lock_range(start, end),
-            Access::Read => self.0.inner.lock_shared_range(start, end),
+            Access::Write => self.0.file.inner().lock_range(start, end),
+            Access::Read => self.0.file.inner().lock_shared_range(start, end),
         }
     }
 
@@ -253,7 +265,7 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> std::result::Result<(), BackendError> {
-        self.0.inner.lock_shared_range(start, end)
+        self.0.file.inner().lock_shared_range(start, end)
     }
 
     fn unlock_range(
@@ -261,7 +273,7 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> std::result::Result<(), BackendError> {
-        self.0.inner.unlock_range(start, end)
+        self.0.file.inner().unlock_range(start, end)
     }
 
     fn query_lock_range(
@@ -269,6 +281,6 @@ impl<B: StorageBackend> StorageBackend for Guard<B> {
         start: Bound<u64>,
         end: Bound<u64>,
     ) -> std::result::Result<bool, BackendError> {
-        self.0.inner.query_lock_range(start, end)
+        self.0.file.inner().query_lock_range(start, end)
     }
 }

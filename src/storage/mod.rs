@@ -10,6 +10,7 @@ mod preread;
 mod publish;
 mod redb;
 mod sniff;
+mod window;
 
 use std::ops::ControlFlow;
 use std::path::Path;
