@@ -70,6 +70,9 @@ pub(crate) struct Job(Option<HnswJob>);
 /// What was found of it.
 pub(crate) struct Found(Option<HnswFound>);
 
+/// New rows up to this many are worked on by the caller alone.
+const ALONE_MAX: usize = 8;
+
 /// Changes worked out by `prepare` or `maintain`, ready to be put in place.
 pub(crate) struct Patch(Change);
 
@@ -300,6 +303,22 @@ impl Index {
     /// Forgets the row in this slot; the slot may be used again at once.
     pub(crate) fn remove(&mut self, slot: Slot) {
         dispatch!(self, remove(slot))
+    }
+
+    /// Whether `prepare` of so many rows is worth other threads than the caller's.
+    pub(crate) fn prepares_at_length(&self, rows: usize) -> bool {
+        match self {
+            Self::Hnsw(hnsw) => hnsw.prepares_at_length(rows),
+            _ => rows > ALONE_MAX,
+        }
+    }
+
+    /// As `prepares_at_length`, of the next `maintain` with this budget.
+    pub(crate) fn maintains_at_length(&self, budget: usize) -> bool {
+        match self {
+            Self::Hnsw(hnsw) => hnsw.maintains_at_length(budget),
+            _ => false,
+        }
     }
 
     /// The next slice of clean-up after deletes, worked out read-only; `None` when there is

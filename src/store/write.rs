@@ -304,7 +304,7 @@ impl StoreCore {
                 vector: row.vector.view(),
             })
             .collect();
-        let patch = if entries.len() > 8 {
+        let patch = if index.prepares_at_length(entries.len()) {
             self.install(|| index.prepare(entries))
         } else {
             index.prepare(entries)
@@ -323,6 +323,9 @@ impl StoreCore {
                 left.min(LINK_CHUNK)
             };
             let patch = match &table.state.read().index {
+                Some(index) if index.maintains_at_length(slice) => {
+                    self.install(|| index.maintain(slice))
+                }
                 Some(index) => index.maintain(slice),
                 None => None,
             };

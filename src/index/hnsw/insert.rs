@@ -3,23 +3,19 @@
 //! Nothing here changes a graph. A batch of new nodes is linked in four steps: each takes the
 //! other new nodes among its candidates and selects its neighbours; their reverse links are
 //! grouped by target; each target's new list is worked out; a guard keeps every node's last
-//! in-link. The steps run in parallel and depend on nothing but the graph and the batch.
+//! in-link. The steps run on the caller's pool and depend on nothing but the graph and the batch.
 
 use std::collections::HashMap;
-
-use rayon::prelude::*;
 
 use super::super::codes::{Codes, Point};
 use super::Parts;
 use super::descent::Descent;
 use super::graph::{Edits, EntryPoint, Graph, ListEdit};
 use super::nodes::{DEAD, Nodes};
+use super::pool::map;
 use super::search::{Near, Scorer, Walk};
 use super::select::{Points, Selector};
 use crate::schema::HnswParams;
-
-/// Batches up to this size are linked on the caller's own thread.
-const SEQUENTIAL_MAX: usize = 8;
 
 /// Candidates for a new node's neighbours, by level.
 pub(super) type Pools = Vec<Vec<Near>>;
@@ -155,15 +151,6 @@ pub(super) fn link(
     Edits {
         lists: edits,
         entry: highest(graph.entry(), newcomers),
-    }
-}
-
-/// Maps in order, in parallel where there is enough to do.
-pub(super) fn map<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync + Send) -> Vec<R> {
-    if items.len() > SEQUENTIAL_MAX {
-        items.par_iter().map(work).collect()
-    } else {
-        items.iter().map(work).collect()
     }
 }
 

@@ -18,6 +18,7 @@ mod insert;
 mod list;
 mod load;
 mod nodes;
+mod pool;
 mod query;
 mod repair;
 mod search;

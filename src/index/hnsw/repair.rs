@@ -4,12 +4,11 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rayon::prelude::*;
-
 use super::Parts;
 use super::graph::{Edits, EntryPoint, Graph, ListEdit};
-use super::insert::{Space, find_candidates, map};
+use super::insert::{Space, find_candidates};
 use super::nodes::DEAD;
+use super::pool::{self, map};
 use super::search::Near;
 
 /// Marks a node that no walk has reached.
@@ -120,19 +119,14 @@ fn reached(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> Vec<bool> {
         }
     };
     let is_waiting = |&node: &u32| marks[node as usize].load(Relaxed) == SEEN;
-    let share = nodes.div_ceil(rayon::current_num_threads().max(1) as u32);
     for backwards in [false, true] {
-        let firsts = (0..nodes).into_par_iter().step_by(share.max(1) as usize);
-        firsts.for_each(|first| {
-            let share = first..nodes.min(first + share);
-            match backwards {
-                false => share
-                    .filter(is_waiting)
-                    .for_each(|node| pass(node, &mut |_| ())),
-                true => {
-                    let share = share.rev().filter(is_waiting);
-                    share.for_each(|node| pass(node, &mut |_| ()));
-                }
+        pool::share(nodes, |share| match backwards {
+            false => share
+                .filter(is_waiting)
+                .for_each(|node| pass(node, &mut |_| ())),
+            true => {
+                let share = share.rev().filter(is_waiting);
+                share.for_each(|node| pass(node, &mut |_| ()));
             }
         });
     }

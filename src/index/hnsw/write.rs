@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use super::super::codes::{Coder, Codes};
 use super::super::twins::{CodeHash, Twins};
-use super::super::{Entry, Plan};
+use super::super::{ALONE_MAX, Entry, Plan};
 use super::graph::{Edits, Graph};
-use super::insert::{Newcomer, Pools, Space, find_candidates, link, map};
+use super::insert::{Newcomer, Pools, Space, find_candidates, link};
 use super::nodes::DEAD;
+use super::pool::map;
 use super::search::Near;
 use super::{Hnsw, Sweep, bulk, repair};
 use crate::encoding::EncodedView;
@@ -22,6 +23,21 @@ const DEAD_MIN: usize = 64;
 /// looks at every link, so its cost for each row that enters is that of 64 nodes' links.
 const UNPROVED_SHARE: usize = 64;
 const UNPROVED_MIN: usize = 64;
+
+/// The reachability of tables below this size is proved by the caller alone.
+const PROVED_ALONE_MAX: usize = 500_000;
+
+/// What maintenance is due.
+enum Due {
+    /// The table has become so small that a scan is faster.
+    Drop,
+    /// More nodes are dead than live.
+    Rebuild,
+    /// Many are dead, or a sweep is under way.
+    Sweep,
+    /// Many rows came since every node was last known to be reachable.
+    Proof,
+}
 
 /// Candidates for a new row on level 0, where 15 of 16 rows end.
 pub(crate) struct HnswPlan {
@@ -131,10 +147,29 @@ impl Hnsw {
 
     /// The graph of a table that has outgrown scans.
     fn first_graph(&self) -> Option<Graph> {
-        let due = self.graph.is_none() && self.nodes.live() >= limits::GRAPH_MIN;
         // A build that is never cancelled cannot fail.
-        due.then(|| bulk::build(&self.parts(), &|_, _| true).ok())
+        self.outgrew_scans()
+            .then(|| bulk::build(&self.parts(), &|_, _| true).ok())
             .flatten()
+    }
+
+    fn outgrew_scans(&self) -> bool {
+        self.graph.is_none() && self.nodes.live() >= limits::GRAPH_MIN
+    }
+
+    /// Whether working out the patch of so many rows is worth other threads than the caller's.
+    pub(crate) fn prepares_at_length(&self, rows: usize) -> bool {
+        rows > ALONE_MAX || self.outgrew_scans()
+    }
+
+    /// As `prepares_at_length`, of the next `maintain` with this budget.
+    pub(crate) fn maintains_at_length(&self, budget: usize) -> bool {
+        match self.due(budget) {
+            Some(Due::Rebuild) => true,
+            Some(Due::Proof) => self.nodes.live() >= PROVED_ALONE_MAX,
+            Some(_) => budget == usize::MAX,
+            None => false,
+        }
     }
 
     /// Sorts entries by code: those of existing nodes, twins within the batch, new nodes.
@@ -298,34 +333,53 @@ impl Hnsw {
     }
 
     pub(crate) fn maintain(&self, budget: usize) -> Option<HnswPatch> {
+        let due = self.due(budget)?;
         let graph = self.graph.as_ref()?;
+        Some(match due {
+            Due::Drop => HnswPatch::DropGraph,
+            Due::Rebuild => {
+                // A build that is never cancelled cannot fail.
+                let graph = bulk::build(&self.parts(), &|_, _| true).ok()?;
+                HnswPatch::Anew(Box::new(graph))
+            }
+            Due::Sweep => match &self.sweep {
+                Some(sweep) => self.sweep_on(graph, sweep, budget),
+                None => self.begin_sweep(graph, budget),
+            },
+            Due::Proof => HnswPatch::Reconnect(repair::reconnect(&self.parts(), graph)),
+        })
+    }
+
+    /// What is to be done next within this budget, if anything is.
+    fn due(&self, budget: usize) -> Option<Due> {
+        self.graph.as_ref()?;
         let (live, dead) = (self.nodes.live(), self.nodes.dead());
         if live < limits::GRAPH_MIN / 2 {
-            return Some(HnswPatch::DropGraph);
+            return Some(Due::Drop);
         }
-        if dead > live
-            && let Ok(graph) = bulk::build(&self.parts(), &|_, _| true)
-        {
-            return Some(HnswPatch::Anew(Box::new(graph)));
+        if dead > live {
+            return Some(Due::Rebuild);
         }
-        if let Some(sweep) = &self.sweep {
-            return Some(self.sweep_on(graph, sweep, budget));
+        let many = dead > DEAD_MIN && dead as f64 > DEAD_SHARE * (live + dead) as f64;
+        if self.sweep.is_some() || many {
+            return Some(Due::Sweep);
         }
-        if dead > DEAD_MIN && dead as f64 > DEAD_SHARE * (live + dead) as f64 {
-            let doomed: Vec<u32> = self.nodes.dead_nodes().collect();
-            let nodes = 0..self.nodes.len() as u32;
-            let (next, edits) = self.slice(graph, nodes, &doomed, budget);
-            return Some(HnswPatch::Sweep {
-                doomed: Some(doomed),
-                next,
-                edits,
-            });
-        }
-        let due = match budget {
+        let proof = match budget {
             usize::MAX => self.unproved > 0,
             _ => self.unproved > UNPROVED_MIN.max(live / UNPROVED_SHARE),
         };
-        due.then(|| HnswPatch::Reconnect(repair::reconnect(&self.parts(), graph)))
+        proof.then_some(Due::Proof)
+    }
+
+    fn begin_sweep(&self, graph: &Graph, budget: usize) -> HnswPatch {
+        let doomed: Vec<u32> = self.nodes.dead_nodes().collect();
+        let nodes = 0..self.nodes.len() as u32;
+        let (next, edits) = self.slice(graph, nodes, &doomed, budget);
+        HnswPatch::Sweep {
+            doomed: Some(doomed),
+            next,
+            edits,
+        }
     }
 
     fn sweep_on(&self, graph: &Graph, sweep: &Sweep, budget: usize) -> HnswPatch {

@@ -4,8 +4,9 @@
 use std::collections::HashMap;
 
 use super::super::graph::Graph;
-use super::super::insert::{Newcomer, Space, find_candidates, link, map};
+use super::super::insert::{Newcomer, Space, find_candidates, link};
 use super::super::nodes::LEVEL_MAX;
+use super::super::pool::map;
 use super::super::{Hnsw, repair};
 use super::Linked;
 use super::log::{GONE_SHARE, Log, NONE};

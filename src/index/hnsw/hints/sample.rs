@@ -16,7 +16,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::Hnsw;
 use super::super::graph::Graph;
-use super::super::insert::{Space, map, search_candidates};
+use super::super::insert::{Space, search_candidates};
+use super::super::pool::map;
 use super::{BY_PLACE, SAMPLE};
 
 /// Nodes that are looked for, and how hard.
