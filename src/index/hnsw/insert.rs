@@ -154,6 +154,36 @@ pub(super) fn link(
     }
 }
 
+/// Works out the lists in which nodes whose own lists are good, and which few lists hold, are taken
+/// up: those of `most` of their neighbours, the nearest, and where there is room before others.
+pub(super) fn link_back(space: &Space<'_>, graph: &Graph, nodes: &[u32], most: usize) -> Edits {
+    let hosts = map(nodes, |&node| {
+        let links = graph.links(0, node).iter();
+        let strangers = links.filter(|&&link| !graph.links(0, link).contains(&node));
+        let mut hosts: Vec<(bool, Near)> = strangers
+            .map(|&link| {
+                let is_full = graph.links(0, link).len() >= graph.capacity(0);
+                (is_full, space.near(node, link))
+            })
+            .collect();
+        hosts.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.order(&b.1)));
+        hosts.truncate(most);
+        hosts
+    });
+    let links = nodes.iter().zip(&hosts).flat_map(|(&node, hosts)| {
+        let hosts = hosts.iter().map(|(_, host)| host.node);
+        hosts.map(move |host| (0, host, node))
+    });
+    let none = HashMap::new();
+    let incoming = group(links.collect());
+    let mut lists = map(&incoming, |arrivals| merge(space, graph, &none, arrivals));
+    keep_last_in_links(graph, &none, &mut lists);
+    Edits {
+        lists: lists.into_iter().map(Merged::into_edit).collect(),
+        entry: None,
+    }
+}
+
 /// The neighbours that a newcomer selects on each of its levels.
 fn forward_lists(
     space: &Space<'_>,
@@ -194,7 +224,11 @@ fn reverse(forward: &HashMap<(u8, u32), Vec<u32>>) -> Vec<Arrivals> {
     let links = forward
         .iter()
         .flat_map(|(&(level, from), links)| links.iter().map(move |&node| (level, node, from)));
-    let mut links: Vec<(u8, u32, u32)> = links.collect();
+    group(links.collect())
+}
+
+/// Links as level, node and newcomer, by the node that they lead to.
+fn group(mut links: Vec<(u8, u32, u32)>) -> Vec<Arrivals> {
     links.sort_unstable();
     let groups = links.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
     let arrivals = groups.map(|group| Arrivals {

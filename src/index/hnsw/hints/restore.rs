@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use super::super::graph::Graph;
-use super::super::insert::{Newcomer, Space, find_candidates, link};
+use super::super::insert::{Newcomer, Space, find_candidates, link, link_back};
 use super::super::nodes::LEVEL_MAX;
 use super::super::pool::map;
 use super::super::{Hnsw, repair};
@@ -13,9 +13,12 @@ use super::log::{GONE_SHARE, Log, NONE};
 use super::told::{Reader, Told};
 use crate::error::IndexError;
 
-/// A node with fewer links, or fewer links to it, is searched for and linked anew.
+/// A node with fewer links is searched for and linked anew.
 const LINKS_MIN: usize = 6;
+
+/// A node with fewer links to it gets links from so many of its neighbours.
 const IN_LINKS_MIN: u8 = 2;
+const HOSTS: usize = 4;
 
 /// One node in so many may be without a hint, or have too few links, or the graph is built anew.
 const UNHINTED_SHARE: usize = 10;
@@ -28,6 +31,13 @@ const INHERITING: usize = 4_096;
 
 /// Nodes that are linked anew together.
 const RELINKED: usize = 256;
+
+/// Nodes, some of them more than once, that lost links or links to them.
+#[derive(Default)]
+struct Lost {
+    links: Vec<u32>,
+    in_links: Vec<u32>,
+}
 
 impl Hnsw {
     /// Takes the levels of nodes from a log, and whether it says enough, and what can be, to link
@@ -72,40 +82,42 @@ impl Hnsw {
         };
         go_on(0)?;
         let said = log.sample;
-        let (mut graph, bereft) = self.fill(log, &go_on)?;
+        let (mut graph, lost) = self.fill(log, &go_on)?;
         // Not one of those that nothing leads to yet.
         let entry = repair::best_entry(&self.parts(), 0..known as u32);
         graph.begin_at(entry);
-        let unreached = match entry {
-            Some(entry) => repair::count_unreached(&self.parts(), &graph, entry),
-            None => total,
-        };
+        go_on(total / 4)?;
+        // Those that had few links, or few to them, when the graph was whole are well placed so.
+        let added_nodes = known as u32..total as u32;
+        let is_thin = |node: &u32| graph.links(0, *node).len() < LINKS_MIN.min(self.params.m0);
+        let is_lone = |node: &u32| graph.in_degree(*node) < IN_LINKS_MIN && !is_thin(node);
+        let thin = lost.links.into_iter().chain(added_nodes.clone());
+        let lone = lost.in_links.into_iter().chain(added_nodes);
+        let thin = ascending(thin.filter(is_thin));
+        let lone = ascending(lone.filter(is_lone));
         // Repairs are for few.
-        if unreached * GONE_SHARE > total {
+        if (thin.len() + lone.len()) * UNHINTED_SHARE > total {
             return Ok(None);
         }
-        go_on(total / 2)?;
-        let is_thin = |node: &u32| {
-            let links = graph.links(0, *node).len();
-            links < LINKS_MIN.min(self.params.m0) || graph.in_degree(*node) < IN_LINKS_MIN
-        };
-        // Those that had few links when the graph was whole are well placed with them.
-        let added_nodes = known as u32..total as u32;
-        let mut thin: Vec<u32> = bereft
-            .into_iter()
-            .chain(added_nodes)
-            .filter(is_thin)
-            .collect();
-        thin.sort_unstable();
-        thin.dedup();
-        if thin.len() * UNHINTED_SHARE > total {
-            return Ok(None);
+        // Their own lists are good: no search finds better ones.
+        for nodes in lone.chunks(INHERITING) {
+            let edits = link_back(&Space::of(&self.nodes), &graph, nodes, HOSTS);
+            graph.apply(edits);
+            go_on(total / 2)?;
         }
         for nodes in thin.chunks(RELINKED) {
             self.relink(&mut graph, nodes);
             go_on(total / 2)?;
         }
-        if unreached > 0 || !thin.is_empty() {
+        let unreached = match entry {
+            Some(entry) => repair::count_unreached(&self.parts(), &graph, entry),
+            None => total,
+        };
+        if unreached * GONE_SHARE > total {
+            return Ok(None);
+        }
+        go_on(total / 2)?;
+        if unreached > 0 {
             let edits = repair::reconnect(&self.parts(), &graph);
             graph.apply(edits);
         }
@@ -134,12 +146,12 @@ impl Hnsw {
         }
     }
 
-    /// The graph that a log tells of, and the nodes that lost links with what is gone.
+    /// The graph that a log tells of, and what it lost with what is gone.
     fn fill(
         &self,
         mut log: Log,
         go_on: &impl Fn(usize) -> Result<(), IndexError>,
-    ) -> Result<(Graph, Vec<u32>), IndexError> {
+    ) -> Result<(Graph, Lost), IndexError> {
         let nodes = self.nodes.len();
         let mut graph = Graph::new(&self.params);
         graph.reserve(nodes);
@@ -161,7 +173,7 @@ impl Hnsw {
             Some(lists) => reader.read(groups, lists),
         };
         graph.count_all();
-        let mut bereft = Vec::new();
+        let mut lost = Lost::default();
         for told in &told {
             let mut links = &told.links[..];
             for &(level, node, count) in &told.above {
@@ -169,13 +181,14 @@ impl Hnsw {
                 (list, links) = links.split_at(count);
                 graph.set(level, node, list);
             }
-            bereft.extend(&told.bereft);
+            lost.links.extend(&told.bereft);
+            lost.in_links.extend(told.led_to_by_gone());
         }
         for &(level, from, to) in told.iter().flat_map(|told| &told.mutual) {
             graph.add(level, to, from);
         }
         self.inherit(&mut graph, &told, go_on)?;
-        Ok((graph, bereft))
+        Ok((graph, lost))
     }
 
     /// Nodes that lost much of their lists with rows that are gone get what these led to in the
@@ -224,4 +237,12 @@ impl Hnsw {
         let edits = link(&Space::of(&self.nodes), graph, &self.params, &newcomers);
         graph.apply(edits);
     }
+}
+
+/// These nodes in ascending order, each once.
+fn ascending(nodes: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut nodes: Vec<u32> = nodes.collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
 }

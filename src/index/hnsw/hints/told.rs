@@ -35,6 +35,11 @@ impl Told {
         pieces(&self.gone, &self.gone_links)
     }
 
+    /// Nodes that places without a node led to, on level 0.
+    pub(super) fn led_to_by_gone(&self) -> &[u32] {
+        &self.gone_links
+    }
+
     /// Nodes that lost much of their lists, and the places that these led to.
     pub(super) fn losers(&self) -> impl Iterator<Item = (u32, &[u32])> {
         pieces(&self.losers, &self.lost)
@@ -191,7 +196,6 @@ impl<'a> Reader<'a> {
                 continue;
             }
             if from == NONE {
-                told.bereft.push(to);
                 if level == 0 {
                     told.gone_links.push(to);
                 }
