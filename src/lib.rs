@@ -95,6 +95,7 @@ mod inner_storage;
 mod kernel;
 pub mod limits;
 mod numbers;
+mod pool;
 mod row;
 mod schema;
 mod store;

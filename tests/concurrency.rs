@@ -12,6 +12,7 @@ use common_fault::{
     Model, Rng, as_state, check_inv, check_inv_fully, number, observe, schema, seed, tolerance,
     true_distance,
 };
+use rayon::prelude::*;
 use serde_json::json;
 use vecstash::{
     Codec, Distance, Metadata, NewRow, Return, SearchOptions, StoreError, VectorRow, VectorStore,
@@ -429,4 +430,31 @@ fn a_store_that_flushes_by_itself_lets_go_of_its_file_when_dropped() {
                 .unwrap();
         }
     }
+}
+
+/// A thread of a pool that waits for another pool takes up what else its own has to do. A writer
+/// must not: the next write waits for what it holds.
+#[test]
+fn writers_on_the_threads_of_an_applications_pool_do_not_wait_for_themselves() {
+    let (done, all_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4);
+        let pool = pool.build().expect("a pool");
+        let store = VectorStore::in_memory();
+        let schema = schema("t", DIM as u16, Codec::Int8Quantized, Distance::Euclidean);
+        store.create_table(schema).expect("create");
+        let table = store.table("t").expect("table");
+        // On the way the table outgrows scans, and is linked by the store's own pool.
+        pool.install(|| {
+            (0..3_000u64).into_par_iter().for_each(|n| {
+                let (key, vector) = (n.to_le_bytes().to_vec(), vector_of(0, n));
+                let written = table.upsert(key, &vector, metadata_of(n));
+                written.expect("written");
+            });
+        });
+        assert!(store.check().expect("check").problems.is_empty());
+        done.send(table.count().expect("count")).expect("heard");
+    });
+    let rows = all_done.recv_timeout(Duration::from_secs(120));
+    assert_eq!(rows, Ok(3_000));
 }

@@ -1,4 +1,4 @@
-//! Which threads a store works on: its own, as many as it was given, and none for single rows.
+//! Which threads a store starts: as many as it was given, and no others.
 
 #![cfg(target_os = "linux")]
 
@@ -27,7 +27,7 @@ fn threads() -> Vec<String> {
 
 /// The only test of its binary: others would bring threads of their own.
 #[test]
-fn single_rows_are_linked_swept_and_proved_on_their_writers_thread() {
+fn single_rows_start_no_threads_beside_the_stores_own() {
     let others = threads().len();
     let folder = tempfile::tempdir().unwrap();
     let options = OpenOptions::new().threads(1);

@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("distance", &[]),
     ("ids", &["limits"]),
     ("numbers", &[]),
+    ("pool", &[]),
     ("kernel", &["limits"]),
     ("error", &["limits", "ids"]),
     // Floor 1.
@@ -31,7 +32,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "inner_index",
         &[
-            "limits", "distance", "ids", "numbers", "kernel", "error", "encoding", "row", "schema",
+            "limits", "distance", "ids", "numbers", "pool", "kernel", "error", "encoding", "row",
+            "schema",
         ],
     ),
     (
@@ -48,6 +50,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "distance",
             "ids",
             "numbers",
+            "pool",
             "kernel",
             "error",
             "encoding",

@@ -70,9 +70,6 @@ pub(crate) struct Job(Option<HnswJob>);
 /// What was found of it.
 pub(crate) struct Found(Option<HnswFound>);
 
-/// New rows up to this many are worked on by the caller alone.
-const ALONE_MAX: usize = 8;
-
 /// Changes worked out by `prepare` or `maintain`, ready to be put in place.
 pub(crate) struct Patch(Change);
 
@@ -309,7 +306,7 @@ impl Index {
     pub(crate) fn prepares_at_length(&self, rows: usize) -> bool {
         match self {
             Self::Hnsw(hnsw) => hnsw.prepares_at_length(rows),
-            _ => rows > ALONE_MAX,
+            _ => false,
         }
     }
 

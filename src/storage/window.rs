@@ -42,7 +42,7 @@ struct Run {
 
 impl Run {
     fn end(&self) -> u64 {
-        self.start + self.bytes.len() as u64
+        self.start.saturating_add(self.bytes.len() as u64)
     }
 
     /// These bytes, if all of them are here.
@@ -53,7 +53,7 @@ impl Run {
 
     /// Whether a read from `offset` on goes on from here: a few pages of others may lie between.
     fn goes_on(&self, offset: u64) -> bool {
-        (self.start..=self.end() + FIRST as u64).contains(&offset)
+        (self.start..=self.end().saturating_add(FIRST as u64)).contains(&offset)
     }
 }
 
@@ -140,9 +140,11 @@ impl Run {
     fn fill(&mut self, inner: &impl StorageBackend, offset: u64) -> Result<()> {
         let left = inner.len()?.saturating_sub(offset);
         let len = left.min(self.next as u64) as usize;
-        self.bytes.resize(len, 0);
-        self.start = offset;
-        inner.read(offset, &mut self.bytes)?;
+        // Nothing is here until it has been read.
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.resize(len, 0);
+        inner.read(offset, &mut bytes)?;
+        (self.start, self.bytes) = (offset, bytes);
         self.next = (2 * self.next).min(MOST);
         Ok(())
     }

@@ -18,6 +18,7 @@ use crate::error::StoreError;
 use crate::ids::{RowId, Slot, TableId};
 use crate::inner_index::Index;
 use crate::inner_storage::{Backend, Capabilities, Durability, RecordVisitor, Snapshot, TableKey};
+use crate::pool;
 use crate::row::{Record, RowKey, Want};
 use crate::schema::{IndexKind, TableRecord};
 
@@ -189,15 +190,12 @@ impl StoreCore {
     /// store of small tables never needs one. Where threads cannot be had, work runs on rayon's.
     pub(crate) fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         let pool = self.pool.get_or_init(|| {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(self.options.threads)
-                .thread_name(|i| format!("vecstash-{i}"))
-                .build()
+            pool::new(self.options.threads)
                 .inspect_err(|error| tracing::warn!(%error, "no threads of our own"))
                 .ok()
         });
         match pool {
-            Some(pool) => pool.install(work),
+            Some(pool) => pool::install(pool, work),
             None => work(),
         }
     }

@@ -12,9 +12,9 @@ use super::Parts;
 use super::descent::Descent;
 use super::graph::{Edits, EntryPoint, Graph, ListEdit};
 use super::nodes::{DEAD, Nodes};
-use super::pool::map;
 use super::search::{Near, Scorer, Walk};
 use super::select::{Points, Selector};
+use crate::pool::map;
 use crate::schema::HnswParams;
 
 /// Candidates for a new node's neighbours, by level.

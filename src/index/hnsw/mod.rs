@@ -18,7 +18,6 @@ mod insert;
 mod list;
 mod load;
 mod nodes;
-mod pool;
 mod query;
 mod repair;
 mod search;

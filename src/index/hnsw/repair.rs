@@ -8,8 +8,8 @@ use super::Parts;
 use super::graph::{Edits, EntryPoint, Graph, ListEdit};
 use super::insert::{Space, find_candidates};
 use super::nodes::DEAD;
-use super::pool::{self, map};
 use super::search::Near;
+use crate::pool::{self, map};
 
 /// Marks a node that no walk has reached.
 const UNREACHED: u32 = u32::MAX;

@@ -4,16 +4,16 @@ use std::ops::Range;
 
 use super::super::codes::{Coder, Codes};
 use super::super::twins::{CodeHash, Twins};
-use super::super::{ALONE_MAX, Entry, Plan};
+use super::super::{Entry, Plan};
 use super::graph::{Edits, Graph};
 use super::insert::{Newcomer, Pools, Space, find_candidates, link};
 use super::nodes::DEAD;
-use super::pool::map;
 use super::search::Near;
 use super::{Hnsw, Sweep, bulk, repair};
 use crate::encoding::EncodedView;
 use crate::ids::{RowId, Slot};
 use crate::limits;
+use crate::pool::{SEQUENTIAL_MAX, map};
 
 /// A sweep begins when more than one node in `DEAD_SHARE` is dead, and more than `DEAD_MIN` are.
 const DEAD_SHARE: f64 = 0.1;
@@ -159,7 +159,7 @@ impl Hnsw {
 
     /// Whether working out the patch of so many rows is worth other threads than the caller's.
     pub(crate) fn prepares_at_length(&self, rows: usize) -> bool {
-        rows > ALONE_MAX || self.outgrew_scans()
+        rows > SEQUENTIAL_MAX || self.outgrew_scans()
     }
 
     /// As `prepares_at_length`, of the next `maintain` with this budget.

@@ -103,10 +103,7 @@ fn a_build_does_not_depend_on_threads_or_load_order() {
     let straight: Vec<usize> = (0..base.len()).collect();
     let mut prints = Vec::new();
     for (threads, order) in [(1, &straight), (2, &shuffled(base.len())), (8, &straight)] {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
+        let pool = crate::pool::new(threads).unwrap();
         let spec = spec(100, Codec::Int8Quantized, Distance::Cosine);
         let bench = pool.install(|| Bench::load_in_order(spec, &base, order));
         prints.push(bench.index.fingerprint());

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use super::super::graph::Graph;
 use super::super::insert::{Newcomer, Space, find_candidates, link, link_back};
 use super::super::nodes::LEVEL_MAX;
-use super::super::pool::map;
 use super::super::{Hnsw, repair};
 use super::Linked;
 use super::log::{GONE_SHARE, Log, NONE};
 use super::told::{Reader, Told};
 use crate::error::IndexError;
+use crate::pool::map;
 
 /// A node with fewer links is searched for and linked anew.
 const LINKS_MIN: usize = 6;
@@ -91,10 +91,9 @@ impl Hnsw {
         let added_nodes = known as u32..total as u32;
         let is_thin = |node: &u32| graph.links(0, *node).len() < LINKS_MIN.min(self.params.m0);
         let is_lone = |node: &u32| graph.in_degree(*node) < IN_LINKS_MIN && !is_thin(node);
-        let thin = lost.links.into_iter().chain(added_nodes.clone());
-        let lone = lost.in_links.into_iter().chain(added_nodes);
+        let thin = lost.links.into_iter().chain(added_nodes);
         let thin = ascending(thin.filter(is_thin));
-        let lone = ascending(lone.filter(is_lone));
+        let lone = ascending(lost.in_links.into_iter().filter(is_lone));
         // Repairs are for few.
         if (thin.len() + lone.len()) * UNHINTED_SHARE > total {
             return Ok(None);
@@ -105,10 +104,6 @@ impl Hnsw {
             graph.apply(edits);
             go_on(total / 2)?;
         }
-        for nodes in thin.chunks(RELINKED) {
-            self.relink(&mut graph, nodes);
-            go_on(total / 2)?;
-        }
         let unreached = match entry {
             Some(entry) => repair::count_unreached(&self.parts(), &graph, entry),
             None => total,
@@ -117,7 +112,12 @@ impl Hnsw {
             return Ok(None);
         }
         go_on(total / 2)?;
-        if unreached > 0 {
+        for nodes in thin.chunks(RELINKED) {
+            self.relink(&mut graph, nodes);
+            go_on(total / 2)?;
+        }
+        // One that was linked anew may be where walks begin now.
+        if unreached > 0 || !thin.is_empty() {
             let edits = repair::reconnect(&self.parts(), &graph);
             graph.apply(edits);
         }

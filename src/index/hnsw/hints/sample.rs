@@ -17,8 +17,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::super::Hnsw;
 use super::super::graph::Graph;
 use super::super::insert::{Space, search_candidates};
-use super::super::pool::map;
 use super::{BY_PLACE, SAMPLE};
+use crate::pool::map;
 
 /// Nodes that are looked for, and how hard.
 const NODES: usize = 256;

@@ -1,6 +1,7 @@
 //! Hints that are right give the graph back; hints that are not do no harm.
 
 mod damage;
+mod lost;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
