@@ -158,14 +158,12 @@ pub(super) fn link(
 /// up: those of `most` of their neighbours, the nearest, and where there is room before others.
 pub(super) fn link_back(space: &Space<'_>, graph: &Graph, nodes: &[u32], most: usize) -> Edits {
     let hosts = map(nodes, |&node| {
-        let links = graph.links(0, node).iter();
-        let strangers = links.filter(|&&link| !graph.links(0, link).contains(&node));
-        let mut hosts: Vec<(bool, Near)> = strangers
-            .map(|&link| {
-                let is_full = graph.links(0, link).len() >= graph.capacity(0);
-                (is_full, space.near(node, link))
-            })
-            .collect();
+        let strangers = graph.links(0, node).iter().filter_map(|&link| {
+            let list = graph.links(0, link);
+            let is_full = list.len() >= graph.capacity(0);
+            (!list.contains(&node)).then(|| (is_full, space.near(node, link)))
+        });
+        let mut hosts: Vec<(bool, Near)> = strangers.collect();
         hosts.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.order(&b.1)));
         hosts.truncate(most);
         hosts

@@ -167,8 +167,8 @@ impl Hnsw {
         match self.due(budget) {
             Some(Due::Rebuild) => true,
             Some(Due::Proof) => self.nodes.live() >= PROVED_ALONE_MAX,
-            Some(_) => budget == usize::MAX,
-            None => false,
+            Some(Due::Sweep) => budget == usize::MAX,
+            Some(Due::Drop) | None => false,
         }
     }
 

@@ -205,15 +205,13 @@ impl Hnsw {
             go_on(self.nodes.len() / 4)?;
             let lists = map(losers, |&(node, lost)| {
                 let own = graph.links(0, node);
-                let mut heirs: Vec<u32> = lost
+                let heirs = lost
                     .iter()
                     .filter_map(|place| gone.get(place))
                     .flat_map(|links| links.iter().copied())
                     .filter(|&heir| heir != node && !own.contains(&heir))
-                    .take(HEIRS_SHARE * self.params.m0)
-                    .collect();
-                heirs.sort_unstable();
-                heirs.dedup();
+                    .take(HEIRS_SHARE * self.params.m0);
+                let heirs = ascending(heirs);
                 let len = (own.len() + lost.len()).min(self.params.m0);
                 repair::filled_up(&self.parts(), node, own, &heirs, len)
             });
