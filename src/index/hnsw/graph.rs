@@ -8,6 +8,7 @@ use super::bulk::Lists;
 use super::list::{self, UNUSED};
 use super::upper::Upper;
 use crate::kernel::prefetch;
+use crate::pool;
 use crate::schema::HnswParams;
 
 /// Where a walk begins: the node of the highest level.
@@ -32,6 +33,9 @@ pub(crate) struct Edits {
     /// Where walks begin from now on, if that changes.
     pub(super) entry: Option<EntryPoint>,
 }
+
+/// Lists that are asked for before they are written to.
+const AHEAD: usize = 16;
 
 /// Lists of fixed capacity: all on level 0 by node, the few above it by a number of their own.
 pub(crate) struct Graph {
@@ -105,19 +109,36 @@ impl Graph {
         }
     }
 
-    /// Adds a link to a list that exists, where there is room and no such link.
-    pub(super) fn add(&mut self, level: u8, from: u32, to: u32) {
-        match level {
-            0 => {
-                if list::add(self.level0.row_mut(from as usize), to) {
-                    let degree = &mut self.in_degrees[to as usize];
-                    *degree = degree.saturating_add(1);
-                }
-            }
-            _ => {
-                list::add(self.upper_mut(level).places_mut(from), to);
+    /// Adds the other direction of links (level, from, to), where the lists have room and no such
+    /// link. To be counted afterwards. Every thread looks at all of them and fills lists of its own.
+    pub(super) fn add_back<'a>(
+        &mut self,
+        links: &(impl Iterator<Item = &'a (u8, u32, u32)> + Clone + Sync),
+    ) {
+        for &(level, from, to) in links.clone() {
+            if level > 0 {
+                list::add(self.upper_mut(level).places_mut(to), from);
             }
         }
+        let m0 = self.m0;
+        let share = self.level0.rows().div_ceil(pool::threads()).max(1);
+        let Some(lists) = self.level0.all_mut() else {
+            return;
+        };
+        let shares = lists.par_chunks_mut(share * m0).enumerate();
+        shares.for_each(|(nth, lists)| {
+            let row = |&(_, _, to): &(u8, u32, u32)| (to as usize).wrapping_sub(nth * share);
+            let own = links
+                .clone()
+                .filter(|link| link.0 == 0 && row(link) < share);
+            let mut ahead = own.clone().skip(AHEAD);
+            for link in own {
+                if let Some(ahead) = ahead.next() {
+                    prefetch(&lists[row(ahead) * m0..][..m0]);
+                }
+                list::add(&mut lists[row(link) * m0..][..m0], link.1);
+            }
+        });
     }
 
     /// The lists of level 0, `m0` places each, to be filled before they are counted. Nothing
@@ -131,7 +152,7 @@ impl Graph {
     /// together.
     pub(super) fn count_all(&mut self) {
         let level0 = &self.level0;
-        let share = level0.rows().div_ceil(rayon::current_num_threads().max(1));
+        let share = level0.rows().div_ceil(pool::threads());
         let shares = self.in_degrees.par_chunks_mut(share.max(1));
         shares.enumerate().for_each(|(nth, degrees)| {
             degrees.fill(0);

@@ -116,24 +116,32 @@ impl Hnsw {
         self.version += 1;
     }
 
-    /// Ends the load: every node has its code to itself, and numbers without gaps. Levels are
-    /// still to be drawn, once each node's first row is known.
+    /// Ends the load: every node has its code to itself. Numbers that stayed vacant are free, and
+    /// the log knows of them. Levels are still to be drawn, once each node's first row is known.
     pub(super) fn settle(&mut self) -> Option<Log> {
         self.join_twins();
         let load = std::mem::take(&mut self.load);
         self.load.hinted = load.hinted;
-        let new_of_old = self.nodes.close_up(&mut self.rows);
+        let mut log = load.log;
+        for &vacant in self.nodes.settle(&self.rows) {
+            if let Some(log) = &mut log {
+                log.vacate(vacant);
+            }
+        }
+        log
+    }
+
+    /// Closes the gaps between nodes, none of which is linked.
+    fn close_up(&mut self) {
+        self.nodes.close_up(&mut self.rows);
         self.version += 1;
-        load.log.map(|log| match new_of_old {
-            Some(new_of_old) => log.moved(new_of_old),
-            None => log,
-        })
     }
 
     /// Ends the load, and says what is to be found so that the rows are linked.
     pub(crate) fn begin_build(&mut self) -> HnswJob {
         let log = self.settle();
         if self.nodes.live() < limits::GRAPH_MIN {
+            self.close_up();
             let order = self.nodes.by_row_id(&self.rows);
             self.renumber(&order);
             self.draw_levels(0);
@@ -141,7 +149,10 @@ impl Hnsw {
         }
         match log.filter(|log| self.take_levels(log)) {
             Some(log) => HnswJob::Hints(log),
-            None => HnswJob::Order,
+            None => {
+                self.close_up();
+                HnswJob::Order
+            }
         }
     }
 
@@ -182,7 +193,10 @@ impl Hnsw {
                 self.graph = Some(*graph);
                 Ok(linked)
             }
-            HnswFound::Refused => Err(HnswJob::Order),
+            HnswFound::Refused => {
+                self.close_up();
+                Err(HnswJob::Order)
+            }
             HnswFound::Order(order) => {
                 self.renumber(&order);
                 self.draw_levels(0);
@@ -214,9 +228,12 @@ impl Hnsw {
         self.rows.renumber(&new_of_old);
     }
 
-    /// Draws the levels of the nodes from `first` on.
+    /// Draws the levels of the live nodes from `first` on.
     pub(super) fn draw_levels(&mut self, first: u32) {
         for node in first..self.nodes.len() as u32 {
+            if self.nodes.is_free(node) {
+                continue;
+            }
             let level = self.level_of(self.first_row(node));
             self.nodes.set_level(node, level);
         }

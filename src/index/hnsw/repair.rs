@@ -11,98 +11,34 @@ use super::nodes::DEAD;
 use super::search::Near;
 use crate::pool::{self, map};
 
-/// Marks a node that no walk has reached.
-const UNREACHED: u32 = u32::MAX;
-
-/// A spanning tree of level 0 from the entry point, and the lists changed to complete it.
-struct Tree<'a> {
-    graph: &'a Graph,
-    /// The node from which each node was first reached.
-    parents: Vec<u32>,
-    queue: Vec<u32>,
-    changed: HashMap<u32, Vec<u32>>,
-}
-
-impl<'a> Tree<'a> {
-    fn new(graph: &'a Graph, nodes: usize, entry: EntryPoint) -> Self {
-        let mut tree = Self {
-            graph,
-            parents: vec![UNREACHED; nodes],
-            queue: Vec::new(),
-            changed: HashMap::new(),
-        };
-        tree.reach(entry.node, entry.node);
-        tree
-    }
-
-    fn reached(&self, node: u32) -> bool {
-        self.parents[node as usize] != UNREACHED
-    }
-
-    fn links(&self, node: u32) -> &[u32] {
-        let changed = self.changed.get(&node).map(Vec::as_slice);
-        changed.unwrap_or_else(|| self.graph.links(0, node))
-    }
-
-    /// Reaches a node from another, and everything from there on.
-    fn reach(&mut self, from: u32, node: u32) {
-        self.parents[node as usize] = from;
-        self.queue.push(node);
-        while let Some(node) = self.queue.pop() {
-            let links = match self.changed.get(&node) {
-                Some(links) => links,
-                None => self.graph.links(0, node),
-            };
-            for &link in links {
-                if self.parents[link as usize] == UNREACHED {
-                    self.parents[link as usize] = node;
-                    self.queue.push(link);
-                }
-            }
-        }
-    }
-
-    /// Links `from`, which is reached, to `node`: where there is room, else in place of the last
-    /// link that is no edge of the tree, without which everything reached stays so. `false` if
-    /// all of them are.
-    fn adopt(&mut self, from: u32, node: u32) -> bool {
-        let mut links = self.links(from).to_vec();
-        if links.len() < self.graph.capacity(0) {
-            links.push(node);
-        } else {
-            let spare = |link: &u32| self.parents[*link as usize] != from;
-            let Some(place) = links.iter().rposition(spare) else {
-                return false;
-            };
-            links[place] = node;
-        }
-        self.changed.insert(from, links);
-        self.reach(from, node);
-        true
-    }
-}
-
 /// Nodes with rows that a walk over level 0 does not reach from the entry point.
 pub(super) fn unreachable(parts: &Parts<'_>, graph: &Graph) -> Vec<u32> {
     match graph.entry() {
         Some(entry) => {
-            let tree = Tree::new(graph, parts.nodes.len(), entry);
+            let reached = reached(parts, graph, entry);
             let live = parts.nodes.live_nodes();
-            live.filter(|&node| !tree.reached(node)).collect()
+            live.filter(|&node| !reached[node as usize]).collect()
         }
         None => parts.nodes.live_nodes().collect(),
     }
 }
 
 /// How many live nodes are not reached.
-pub(super) fn count_unreached(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> usize {
-    let reached = reached(parts, graph, entry);
+pub(super) fn count_unreached(parts: &Parts<'_>, graph: &Graph) -> usize {
+    match graph.entry() {
+        Some(entry) => count(parts, &reached(parts, graph, entry)),
+        None => parts.nodes.live(),
+    }
+}
+
+/// How many live nodes are not among those reached.
+fn count(parts: &Parts<'_>, reached: &[bool]) -> usize {
     let live = parts.nodes.live_nodes();
     live.filter(|&node| !reached[node as usize]).count()
 }
 
-/// Which nodes are reached. Passes over all lists, which read memory in its order and share the nodes
-/// among threads, come first: they leave little for a walk.
+/// Which nodes are reached. Passes over all lists, which read memory in its order, come
+/// first: they leave little for a walk.
 fn reached(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> Vec<bool> {
     let nodes = parts.nodes.len() as u32;
     let marks: Vec<AtomicU8> = (0..nodes).map(|_| AtomicU8::new(UNSEEN)).collect();
@@ -130,15 +66,30 @@ fn reached(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> Vec<bool> {
             }
         });
     }
-    let mut stack: Vec<u32> = (0..nodes).filter(is_waiting).collect();
-    while let Some(node) = stack.pop() {
-        pass(node, &mut |link| stack.push(link));
+    let mut front: Vec<u32> = (0..nodes).filter(is_waiting).collect();
+    while !front.is_empty() {
+        let chunks: Vec<&[u32]> = front.chunks(FRONT).collect();
+        let seen = map(&chunks, |chunk| {
+            let mut seen = Vec::new();
+            for (nth, &node) in chunk.iter().enumerate() {
+                if let Some(&ahead) = chunk.get(nth + AHEAD) {
+                    graph.prefetch(0, ahead);
+                }
+                pass(node, &mut |link| seen.push(link));
+            }
+            seen
+        });
+        front = seen.concat();
     }
     marks
         .into_iter()
         .map(|mark| mark.into_inner() != UNSEEN)
         .collect()
 }
+
+/// Nodes that one thread looks at in turn, and how far ahead it asks for their lists.
+const FRONT: usize = 1_024;
+const AHEAD: usize = 16;
 
 /// How far a node has come in `reached`: to be looked at, and looked at.
 const UNSEEN: u8 = 0;
@@ -147,11 +98,19 @@ const PASSED: u8 = 2;
 
 /// The links that make every live node reachable over level 0.
 pub(super) fn reconnect(parts: &Parts<'_>, graph: &Graph) -> Edits {
+    reconnect_few(parts, graph, usize::MAX).unwrap_or_default()
+}
+
+/// As above, where no more nodes than `most` are unreachable.
+pub(super) fn reconnect_few(parts: &Parts<'_>, graph: &Graph, most: usize) -> Option<Edits> {
     let Some(entry) = graph.entry() else {
-        return Edits::default();
+        return (parts.nodes.live() <= most).then(Edits::default);
     };
-    let changed = adopt_where_there_is_room(parts, graph, entry)
-        .unwrap_or_else(|| adopt_by_tree(parts, graph, entry));
+    let reached = reached(parts, graph, entry);
+    if count(parts, &reached) > most {
+        return None;
+    }
+    let changed = adopt(parts, graph, entry, reached);
     let mut lists: Vec<ListEdit> = changed
         .into_iter()
         .map(|(node, links)| ListEdit {
@@ -161,67 +120,87 @@ pub(super) fn reconnect(parts: &Parts<'_>, graph: &Graph) -> Edits {
         })
         .collect();
     lists.sort_unstable_by_key(|edit| edit.node);
-    Edits { lists, entry: None }
+    Some(Edits { lists, entry: None })
 }
 
-/// Links every node that is not reached from a near one that is, where none of them has a full list:
-/// a link that takes no other's place cuts nothing off. `None` where one has no such neighbour.
-fn adopt_where_there_is_room(
+/// New lists by which every live node is reached, each from a near one that is: by a link where
+/// there is room, else in the place of one whose other end the node leads to itself, so that
+/// nothing is cut off.
+fn adopt(
     parts: &Parts<'_>,
     graph: &Graph,
     entry: EntryPoint,
-) -> Option<HashMap<u32, Vec<u32>>> {
-    let mut reached = reached(parts, graph, entry);
-    let mut changed: HashMap<u32, Vec<u32>> = HashMap::new();
+    mut reached: Vec<bool>,
+) -> HashMap<u32, Vec<u32>> {
+    let mut lists = Lists {
+        graph,
+        changed: HashMap::new(),
+    };
     for node in parts.nodes.live_nodes() {
         if reached[node as usize] {
             continue;
         }
-        let links = |node: u32| {
-            let changed = changed.get(&node).map(Vec::as_slice);
-            changed.unwrap_or_else(|| graph.links(0, node))
-        };
-        let mut near = near(parts, graph, node);
-        let has_room =
-            |other: &u32| reached[*other as usize] && links(*other).len() < graph.capacity(0);
-        let host = near.find(has_room)?;
-        let mut list = links(host).to_vec();
-        list.push(node);
-        changed.insert(host, list);
+        let near: Vec<u32> = near(parts, graph, node)
+            .filter(|&near| reached[near as usize])
+            .collect();
+        let takes = |host: &&u32| lists.has_room(**host) || lists.shared(**host, node).is_some();
+        let host = near.iter().find(takes).or(near.first());
+        // A descent may end where level 0 alone does not lead.
+        lists.adopt(*host.unwrap_or(&entry.node), node);
         reached[node as usize] = true;
         let mut stack = vec![node];
         while let Some(node) = stack.pop() {
-            // Only lists of nodes that were reached before have changed.
-            for &link in graph.links(0, node) {
+            for &link in lists.of(node) {
                 if !std::mem::replace(&mut reached[link as usize], true) {
                     stack.push(link);
                 }
             }
         }
     }
-    Some(changed)
+    lists.changed
 }
 
-/// As above, also in place of links without which everything stays reached.
-fn adopt_by_tree(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> HashMap<u32, Vec<u32>> {
-    let mut tree = Tree::new(graph, parts.nodes.len(), entry);
-    for node in parts.nodes.live_nodes() {
-        if tree.reached(node) {
-            continue;
-        }
-        // A descent may end where level 0 alone does not lead, so not all of it is reached.
-        let mut near = near(parts, graph, node);
-        let mut adopted = near.any(|near| tree.reached(near) && tree.adopt(near, node));
-        if !adopted {
-            let mut others = parts.nodes.live_nodes();
-            adopted = others.any(|other| tree.reached(other) && tree.adopt(other, node));
-        }
-        debug_assert!(
-            adopted,
-            "a tree has leaves, and their links are no edges of it"
-        );
+/// The lists of level 0 as they will be.
+struct Lists<'a> {
+    graph: &'a Graph,
+    changed: HashMap<u32, Vec<u32>>,
+}
+
+impl Lists<'_> {
+    fn of(&self, node: u32) -> &[u32] {
+        let changed = self.changed.get(&node).map(Vec::as_slice);
+        changed.unwrap_or_else(|| self.graph.links(0, node))
     }
-    tree.changed
+
+    fn has_room(&self, node: u32) -> bool {
+        self.of(node).len() < self.graph.capacity(0)
+    }
+
+    /// Where in the list of `host` the last link is that `node` has as well.
+    fn shared(&self, host: u32, node: u32) -> Option<usize> {
+        let own = self.of(node);
+        self.of(host).iter().rposition(|link| own.contains(link))
+    }
+
+    /// Links `host`, which is reached, to `node`, which is not: where the link takes the place of
+    /// another, what that led to is reached over `node`.
+    fn adopt(&mut self, host: u32, node: u32) {
+        let shared = self.shared(host, node);
+        let mut list = self.of(host).to_vec();
+        if self.has_room(host) {
+            list.push(node);
+        } else if let Some(place) = shared {
+            list[place] = node;
+        } else if let Some(last) = list.last_mut() {
+            let heir = std::mem::replace(last, node);
+            let mut own = self.of(node).to_vec();
+            // Nothing that is reached hangs by a link of a node that is not.
+            own.truncate(self.graph.capacity(0) - 1);
+            own.push(heir);
+            self.changed.insert(node, own);
+        }
+        self.changed.insert(host, list);
+    }
 }
 
 /// Nodes near a node, the nearest first.
@@ -285,6 +264,9 @@ pub(super) fn filled_up(
 ) -> Vec<u32> {
     let space = Space::of(parts.nodes);
     let near = |&link: &u32| space.near(node, link);
+    heirs
+        .iter()
+        .for_each(|&heir| parts.nodes.codes.prefetch(heir));
     let survivors: Vec<Near> = survivors.iter().map(near).collect();
     let mut heirs: Vec<Near> = heirs.iter().map(near).collect();
     heirs.sort_unstable_by(Near::order);
@@ -356,31 +338,66 @@ mod tests {
         index
     }
 
-    #[test]
-    fn lost_nodes_are_linked_again() {
-        let mut index = index(2_100);
-        assert!(index.check().is_empty());
-        // Cut every link into each seventh node, and all links among them.
+    fn is_lost(index: &Hnsw, node: u32) -> bool {
         let entry = index.graph.as_ref().and_then(Graph::entry).unwrap();
-        let is_lost = |node: u32| node.is_multiple_of(7) && node != entry.node;
+        node.is_multiple_of(7) && node != entry.node
+    }
+
+    /// Gives every node the list that `links` tells, and links what is lost again.
+    fn reconnected(index: &mut Hnsw, links: impl Fn(u32, &[u32]) -> Vec<u32>) {
         let graph = index.graph.as_ref().unwrap();
-        let lists = (0..2_100).map(|node| {
-            let links = graph.links(0, node).iter().copied();
-            ListEdit {
-                level: 0,
-                node,
-                links: links.filter(|&link| !is_lost(link)).collect(),
-            }
+        let lists = (0..graph.nodes() as u32).map(|node| ListEdit {
+            level: 0,
+            node,
+            links: links(node, graph.links(0, node)),
         });
         let cut = Edits {
             lists: lists.collect(),
             entry: None,
         };
         index.graph.as_mut().unwrap().apply(cut);
-        let lost = unreachable(&index.parts(), index.graph.as_ref().unwrap());
+        let graph = index.graph.as_ref().unwrap();
+        let lost = unreachable(&index.parts(), graph);
         assert!(lost.len() >= 299, "{}", lost.len());
-        let edits = reconnect(&index.parts(), index.graph.as_ref().unwrap());
+        let few = reconnect_few(&index.parts(), graph, lost.len() - 1);
+        assert!(few.is_none(), "there are more");
+        let edits = reconnect(&index.parts(), graph);
         index.graph.as_mut().unwrap().apply(edits);
         assert_eq!(index.check(), [""; 0]);
+    }
+
+    #[test]
+    fn lost_nodes_are_linked_again() {
+        let mut index = index(2_100);
+        assert!(index.check().is_empty());
+        // Cut every link into each seventh node, and all links among them.
+        let lost: Vec<bool> = (0..2_100).map(|node| is_lost(&index, node)).collect();
+        reconnected(&mut index, |_, links| {
+            let kept = links.iter().filter(|&&link| !lost[link as usize]);
+            kept.copied().collect()
+        });
+    }
+
+    /// Lost nodes that know no other ones, that know all, and lists without room.
+    #[test]
+    fn lost_nodes_are_linked_again_where_lists_are_full() {
+        for own in [true, false] {
+            let mut index = index(2_100);
+            let lost: Vec<bool> = (0..2_100).map(|node| is_lost(&index, node)).collect();
+            let full = index.graph.as_ref().unwrap().capacity(0);
+            reconnected(&mut index, |node, links| {
+                let among = own && lost[node as usize];
+                let fits = |link: &u32| *link != node && lost[*link as usize] == among;
+                let mut list: Vec<u32> = links.iter().copied().filter(fits).collect();
+                let others = (node + 1..2_100).chain(0..node).filter(fits);
+                for other in others {
+                    if list.len() < full && !list.contains(&other) {
+                        list.push(other);
+                    }
+                }
+                assert_eq!(list.len(), full);
+                list
+            });
+        }
     }
 }

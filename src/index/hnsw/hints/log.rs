@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use super::read::{Head, List, Nodes};
 use super::sample;
 use crate::ids::RowId;
+use crate::kernel;
 
 /// One record in so many may be of a row that is gone.
 pub(super) const GONE_SHARE: usize = 5;
@@ -27,8 +28,8 @@ pub(crate) struct Log {
     /// Links name places below this one: those of the whole graph that was written.
     named: u32,
     ids: Ids,
-    /// The node of every place, where it is another number; `NONE` where there is no node.
-    nodes: Option<Vec<u32>>,
+    /// A bit for every place, set where it is vacant; none at all where no place is.
+    vacant: Vec<u64>,
 }
 
 pub(super) struct Group {
@@ -93,7 +94,7 @@ impl Log {
             levels: vec![0; places as usize],
             named,
             ids: Ids::for_all(&read),
-            nodes: None,
+            vacant: Vec::new(),
         };
         for (mut group, levels) in read {
             let place = group.place as usize;
@@ -123,23 +124,26 @@ impl Log {
         Some(self.ids.get(id.get())).filter(|&place| place != NONE)
     }
 
-    /// The log, told which number the node of every place has now.
-    pub(in super::super) fn moved(self, mut node_of_place: Vec<u32>) -> Self {
-        node_of_place.truncate(self.places());
-        Self {
-            nodes: Some(node_of_place),
-            ..self
+    /// Takes note that nobody has this place, if it is one.
+    pub(in super::super) fn vacate(&mut self, place: u32) {
+        if place as usize >= self.places() {
+            return;
         }
+        if self.vacant.is_empty() {
+            self.vacant = vec![0; self.places().div_ceil(64)];
+        }
+        self.vacant[place as usize / 64] |= 1 << (place % 64);
     }
 
-    /// The node in a place.
+    /// The node in a place, which has the number of the place.
     #[inline]
     pub(super) fn node(&self, place: u32) -> u32 {
-        match &self.nodes {
-            None if (place as usize) < self.levels.len() => place,
-            None => NONE,
-            Some(nodes) => nodes.get(place as usize).copied().unwrap_or(NONE),
+        let bits = self.vacant.get(place as usize / 64);
+        let is_vacant = bits.is_some_and(|bits| bits >> (place % 64) & 1 == 1);
+        if is_vacant || place as usize >= self.levels.len() {
+            return NONE;
         }
+        place
     }
 
     /// The place of the node that a link names.
@@ -150,6 +154,18 @@ impl Log {
             return place.filter(|&place| place < self.named).unwrap_or(NONE);
         }
         u64::try_from(link).map_or(NONE, |id| self.ids.get(id))
+    }
+
+    /// Asks for what looking for these row ids will read.
+    pub(super) fn prefetch(&self, ids: &[i64]) {
+        if let Ids::Dense { first, places } = &self.ids {
+            for id in ids {
+                let nth = id.cast_unsigned().wrapping_sub(*first) as usize;
+                if let Some(place) = places.get(nth) {
+                    kernel::prefetch(std::slice::from_ref(place));
+                }
+            }
+        }
     }
 
     /// Whether this is a list of places that there are, none of them mutual and none twice.
@@ -167,10 +183,12 @@ impl Log {
 
     /// How many places have a node.
     pub(super) fn known(&self) -> usize {
-        match &self.nodes {
-            None => self.places(),
-            Some(nodes) => nodes.iter().filter(|&&node| node != NONE).count(),
-        }
+        let vacant: usize = self
+            .vacant
+            .iter()
+            .map(|bits| bits.count_ones() as usize)
+            .sum();
+        self.places() - vacant
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::IndexError;
 use crate::pool::map;
 
 /// A node with fewer links is searched for and linked anew.
-const LINKS_MIN: usize = 6;
+pub(super) const LINKS_MIN: usize = 6;
 
 /// A node with fewer links to it gets links from so many of its neighbours.
 const IN_LINKS_MIN: u8 = 2;
@@ -32,11 +32,13 @@ const INHERITING: usize = 4_096;
 /// Nodes that are linked anew together.
 const RELINKED: usize = 256;
 
-/// Nodes, some of them more than once, that lost links or links to them.
-#[derive(Default)]
+/// Nodes for which so many are searched that to prove all others reachable takes less time.
+const PROOF_SHARE: usize = 4_096;
+
+/// Nodes, in ascending order, that have few links, or few links to them, since others are gone.
 struct Lost {
-    links: Vec<u32>,
-    in_links: Vec<u32>,
+    thin: Vec<u32>,
+    lone: Vec<u32>,
 }
 
 impl Hnsw {
@@ -44,7 +46,7 @@ impl Hnsw {
     /// them by it.
     pub(in super::super) fn take_levels(&mut self, log: &Log) -> bool {
         let total = self.nodes.live();
-        let known = log.known();
+        let (known, places) = (log.known(), log.places() as u32);
         let (added, gone) = (total - known, log.records - known);
         if added * UNHINTED_SHARE > total || gone * GONE_SHARE > log.records {
             return false;
@@ -54,7 +56,7 @@ impl Hnsw {
         if levels > 2 * log.records + usize::from(LEVEL_MAX) {
             return false;
         }
-        self.order_added(known);
+        self.order_added(places);
         // A node that lives again, or whose first row left, has another level than its first row
         // would be drawn now.
         for (place, &level) in (0..).zip(&log.levels) {
@@ -63,7 +65,7 @@ impl Hnsw {
                 node => self.nodes.set_level(node, level),
             }
         }
-        self.draw_levels(known as u32);
+        self.draw_levels(places);
         true
     }
 
@@ -74,7 +76,7 @@ impl Hnsw {
         progress: &(dyn Fn(usize, usize) -> bool + Sync),
     ) -> Result<Option<(Graph, Linked)>, IndexError> {
         let total = self.nodes.live();
-        let known = log.known();
+        let (known, places) = (log.known(), log.places() as u32);
         let (added, gone) = (total - known, log.records - known);
         let go_on = |done: usize| match progress(done, total) {
             true => Ok(()),
@@ -82,18 +84,11 @@ impl Hnsw {
         };
         go_on(0)?;
         let said = log.sample;
-        let (mut graph, lost) = self.fill(log, &go_on)?;
+        let (mut graph, Lost { thin, lone }) = self.fill(log, &go_on)?;
         // Not one of those that nothing leads to yet.
-        let entry = repair::best_entry(&self.parts(), 0..known as u32);
-        graph.begin_at(entry);
+        let known_nodes = self.nodes.live_nodes().take_while(|&node| node < places);
+        graph.begin_at(repair::best_entry(&self.parts(), known_nodes));
         go_on(total / 4)?;
-        // Those that had few links, or few to them, when the graph was whole are well placed so.
-        let added_nodes = known as u32..total as u32;
-        let is_thin = |node: &u32| graph.links(0, *node).len() < LINKS_MIN.min(self.params.m0);
-        let is_lone = |node: &u32| graph.in_degree(*node) < IN_LINKS_MIN && !is_thin(node);
-        let thin = lost.links.into_iter().chain(added_nodes);
-        let thin = ascending(thin.filter(is_thin));
-        let lone = ascending(lost.in_links.into_iter().filter(is_lone));
         // Repairs are for few.
         if (thin.len() + lone.len()) * UNHINTED_SHARE > total {
             return Ok(None);
@@ -104,11 +99,10 @@ impl Hnsw {
             graph.apply(edits);
             go_on(total / 2)?;
         }
-        let unreached = match entry {
-            Some(entry) => repair::count_unreached(&self.parts(), &graph, entry),
-            None => total,
-        };
-        if unreached * GONE_SHARE > total {
+        let unreached_max = total / GONE_SHARE;
+        if thin.len() * PROOF_SHARE > total
+            && repair::count_unreached(&self.parts(), &graph) > unreached_max
+        {
             return Ok(None);
         }
         go_on(total / 2)?;
@@ -116,10 +110,10 @@ impl Hnsw {
             self.relink(&mut graph, nodes);
             go_on(total / 2)?;
         }
-        // One that was linked anew may be where walks begin now.
-        if unreached > 0 || !thin.is_empty() {
-            let edits = repair::reconnect(&self.parts(), &graph);
-            graph.apply(edits);
+        // All of them, since one that was linked anew may be where walks begin now.
+        match repair::reconnect_few(&self.parts(), &graph, unreached_max) {
+            Some(edits) => graph.apply(edits),
+            None => return Ok(None),
         }
         if !self.finds_itself(&graph, said) {
             return Ok(None);
@@ -135,13 +129,13 @@ impl Hnsw {
         Ok(Some((graph, linked)))
     }
 
-    /// Brings the nodes that the log says nothing of, behind those it knows, into the order of
-    /// their first rows' ids.
-    fn order_added(&mut self, known: usize) {
-        let mut added: Vec<u32> = (known as u32..self.nodes.len() as u32).collect();
-        added.sort_by_cached_key(|&node| self.first_row(node));
+    /// Brings the nodes that the log says nothing of, behind its places, into the order of their
+    /// first rows' ids, and free numbers behind them.
+    fn order_added(&mut self, places: u32) {
+        let mut added: Vec<u32> = (places..self.nodes.len() as u32).collect();
+        added.sort_by_cached_key(|&node| (self.nodes.is_free(node), self.first_row(node)));
         if !added.is_sorted() {
-            let order: Vec<u32> = (0..known as u32).chain(added).collect();
+            let order: Vec<u32> = (0..places).chain(added).collect();
             self.renumber(&order);
         }
     }
@@ -152,6 +146,7 @@ impl Hnsw {
         mut log: Log,
         go_on: &impl Fn(usize) -> Result<(), IndexError>,
     ) -> Result<(Graph, Lost), IndexError> {
+        let places = log.places() as u32;
         let nodes = self.nodes.len();
         let mut graph = Graph::new(&self.params);
         graph.reserve(nodes);
@@ -172,8 +167,6 @@ impl Hnsw {
             None => Vec::new(),
             Some(lists) => reader.read(groups, lists),
         };
-        graph.count_all();
-        let mut lost = Lost::default();
         for told in &told {
             let mut links = &told.links[..];
             for &(level, node, count) in &told.above {
@@ -181,14 +174,31 @@ impl Hnsw {
                 (list, links) = links.split_at(count);
                 graph.set(level, node, list);
             }
-            lost.links.extend(&told.bereft);
-            lost.in_links.extend(told.led_to_by_gone());
         }
-        for &(level, from, to) in told.iter().flat_map(|told| &told.mutual) {
-            graph.add(level, to, from);
-        }
+        graph.add_back(&told.iter().flat_map(|told| &told.mutual));
+        graph.count_all();
         self.inherit(&mut graph, &told, go_on)?;
+        let lost = self.lost(&graph, &told, places);
         Ok((graph, lost))
+    }
+
+    /// Those of the nodes that lost something which need more, and those behind the log's `places`.
+    /// Nodes that had little when the graph was whole are well placed so.
+    fn lost(&self, graph: &Graph, told: &[Told], places: u32) -> Lost {
+        let thin_max = LINKS_MIN.min(self.params.m0);
+        let is_thin = |node: &u32| graph.links(0, *node).len() < thin_max;
+        let is_lone = |node: &u32| graph.in_degree(*node) < IN_LINKS_MIN && !is_thin(node);
+        let bereft = told.iter().flat_map(|told| told.bereft.iter().copied());
+        let added = places..self.nodes.len() as u32;
+        let added = added.filter(|&node| !self.nodes.is_free(node));
+        let lone = map(told, |told| -> Vec<u32> {
+            let led_to = told.led_to_by_gone().iter().copied();
+            led_to.filter(is_lone).collect()
+        });
+        Lost {
+            thin: ascending(bereft.chain(added).filter(is_thin)),
+            lone: ascending(lone.into_iter().flatten()),
+        }
     }
 
     /// Nodes that lost much of their lists with rows that are gone get what these led to in the

@@ -50,7 +50,12 @@ impl Hnsw {
     /// links that look right and are wrong they do not.
     pub(super) fn finds_itself(&self, graph: &Graph, said: Option<u16>) -> bool {
         let nodes = self.nodes.len();
-        let found = self.found_of_sample(graph, nodes, |node| node as u32);
+        let is_live = |node: &u32| !self.nodes.is_free(*node);
+        let found = self.found_of_sample(graph, nodes, |node| {
+            let near = (node..nodes).chain((0..node).rev());
+            let live = near.map(|node| node as u32).find(is_live);
+            live.unwrap_or_default()
+        });
         let is_enough = usize::from(found) >= found_min(said);
         if is_enough {
             // For the next time that the log is written.

@@ -6,10 +6,14 @@ use super::super::list;
 use super::super::nodes::Nodes;
 use super::log::{Group, Log, NONE};
 use super::read::{List, Lists};
+use super::restore::LINKS_MIN;
 use crate::schema::HnswParams;
 
 /// A node inherits when it has lost more than one of so many of its links.
 const LOST_SHARE: usize = 8;
+
+/// Groups that one thread reads in turn, at most.
+const GROUPS: usize = 4;
 
 /// What a group tells beside the lists of level 0.
 #[derive(Default)]
@@ -19,7 +23,7 @@ pub(super) struct Told {
     pub(super) links: Vec<u32>,
     /// Links that the other node's list holds as well: level, from, to.
     pub(super) mutual: Vec<(u8, u32, u32)>,
-    /// Nodes that are linked to what is not there.
+    /// Nodes that were linked to what is not there, and have few links left.
     pub(super) bereft: Vec<u32>,
     /// Places without a node, and how many of `gone_links` each led to on level 0.
     gone: Vec<(u32, usize)>,
@@ -73,27 +77,26 @@ impl<'a> Reader<'a> {
     /// Fills the lists of level 0, and returns what else is told. Each group is let go of once it
     /// is read.
     pub(super) fn read(&self, groups: Vec<Group>, mut lists: &mut [u32]) -> Vec<Told> {
+        let m0 = self.params.m0;
         let mut next = 0;
-        // The nodes of a group follow one another, as the groups do.
+        // Groups come in the order of their places, between which there may be gaps.
         let with_lists = groups.into_iter().map(|group| {
-            let places = group.place..group.place + group.records;
-            let is_there = |&place: &u32| self.log.node(place) != NONE;
-            let nodes = places.filter(is_there).count();
-            let first = next;
-            next += nodes as u32;
+            let gap = (group.place - next) as usize;
+            next = group.place + group.records;
+            let rest = std::mem::take(&mut lists);
             let own;
-            (own, lists) = std::mem::take(&mut lists).split_at_mut(nodes * self.params.m0);
-            (group, first, own)
+            (own, lists) = rest[gap * m0..].split_at_mut(group.records as usize * m0);
+            (group, own)
         });
-        let with_lists: Vec<(Group, u32, &mut [u32])> = with_lists.collect();
-        let read = with_lists
-            .into_par_iter()
-            .map(|(group, first, lists)| self.read_group(&group, first, lists));
-        read.collect()
+        let with_lists: Vec<(Group, &mut [u32])> = with_lists.collect();
+        // Some take far longer than others: nobody has many before him.
+        let read = with_lists.into_par_iter().with_max_len(GROUPS);
+        read.map(|(group, lists)| self.read_group(&group, lists))
+            .collect()
     }
 
-    /// Fills the lists of a group's nodes, of which `first` is the first.
-    fn read_group(&self, group: &Group, first: u32, lists: &mut [u32]) -> Told {
+    /// Fills the lists of a group's nodes.
+    fn read_group(&self, group: &Group, lists: &mut [u32]) -> Told {
         let m0 = self.params.m0;
         let mut told = Told::default();
         let mut lists_told = Lists::of(&group.bytes[group.lists_at..]);
@@ -116,16 +119,16 @@ impl<'a> Reader<'a> {
                 }
                 links.clear();
                 let by_place = group.head.by_place;
-                self.take(by_place, (place, from), level, &read, &mut links, &mut told);
+                let has_lost =
+                    self.take(by_place, (place, from), level, &read, &mut links, &mut told);
                 if from == NONE || level > self.nodes.level(from) {
                     continue;
                 }
                 if level == 0 {
-                    if links.is_empty() {
+                    if links.is_empty() || links.len() < LINKS_MIN && has_lost {
                         told.bereft.push(from);
                     }
-                    let row = (from - first) as usize;
-                    list::write(&mut lists[row * m0..][..m0], &links);
+                    list::write(&mut lists[nth as usize * m0..][..m0], &links);
                 } else {
                     told.above.push((level, from, links.len()));
                     told.links.extend(&links);
@@ -135,7 +138,8 @@ impl<'a> Reader<'a> {
         told
     }
 
-    /// Takes what a list tells of into `links`, and notes what is not there.
+    /// Takes what a list tells of into `links`, and notes what is not there; whether a node lost
+    /// anything.
     fn take(
         &self,
         by_place: bool,
@@ -144,7 +148,7 @@ impl<'a> Reader<'a> {
         list: &List,
         links: &mut Vec<u32>,
         told: &mut Told,
-    ) {
+    ) -> bool {
         let capacity = self.capacity(level);
         let (lost, gone) = (told.lost.len(), told.gone_links.len());
         if level == 0 && by_place && from != NONE && self.log.is_plain(list) {
@@ -164,17 +168,15 @@ impl<'a> Reader<'a> {
             if level == 0 {
                 told.gone.push((place, told.gone_links.len() - gone));
             }
-            return;
+            return false;
         }
         let count = told.lost.len() - lost;
-        if count > 0 {
-            told.bereft.push(from);
-        }
         if level == 0 && count * LOST_SHARE > list.links.len() {
             told.losers.push((from, count));
         } else {
             told.lost.truncate(lost);
         }
+        count > 0
     }
 
     /// As `take`, of lists that may hold anything.
@@ -188,6 +190,9 @@ impl<'a> Reader<'a> {
         told: &mut Told,
     ) {
         let capacity = self.capacity(level);
+        if !by_place {
+            self.log.prefetch(&list.links);
+        }
         for (nth, &link) in list.links.iter().enumerate() {
             let other = self.log.linked_place(by_place, link);
             let to = self.log.node(other);

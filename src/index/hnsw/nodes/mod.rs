@@ -302,7 +302,8 @@ impl Nodes {
         order
     }
 
-    /// Numbers the nodes, all live and shown, in this order; returns the new number of every old one.
+    /// Numbers the nodes, none of them dead or hidden, in this order; returns the new number of every
+    /// old one.
     pub(super) fn renumber(&mut self, order: &[u32]) -> Vec<u32> {
         self.codes.permute(order);
         self.members = permuted(&self.members, order);
@@ -311,6 +312,9 @@ impl Nodes {
         for (new, &old) in order.iter().enumerate() {
             new_of_old[old as usize] = new as u32;
         }
+        self.free
+            .iter_mut()
+            .for_each(|free| *free = new_of_old[*free as usize]);
         self.twins.renumber(&new_of_old);
         new_of_old
     }

@@ -5,13 +5,13 @@ use super::super::super::arena::{grow, keep};
 use super::super::super::codes::Point;
 use super::super::super::rows::Rows;
 use super::super::super::twins::CodeHash;
-use super::{NONE, Nodes, SHARED};
+use super::{FREE, NONE, Nodes, SHARED};
 use crate::ids::Slot;
 use crate::kernel::prefetch;
 
 impl Nodes {
-    /// Keeps these numbers for nodes that are seated at them; those that stay vacant go with
-    /// [`Nodes::close_up`].
+    /// Keeps these numbers for nodes that are seated at them; those that stay vacant are free after
+    /// [`Nodes::settle`].
     pub(in super::super) fn keep_seats(&mut self, seats: usize) {
         self.codes.grow(seats);
         grow(&mut self.members, seats, NONE);
@@ -99,25 +99,33 @@ impl Nodes {
         };
     }
 
-    /// Closes the gaps that vacant numbers left, and returns the new number of every old one, where
-    /// there were gaps.
-    pub(in super::super) fn close_up(&mut self, rows: &mut Rows) -> Option<Vec<u32>> {
-        let mut new_of_old = None;
-        if self.members.contains(&NONE) {
-            let all = 0..self.len() as u32;
-            let seated: Vec<u32> = all.filter(|&node| !self.is_vacant(node)).collect();
-            let mut numbers = vec![NONE; self.len()];
-            for (new, &old) in (0..).zip(&seated) {
-                numbers[old as usize] = new;
-            }
-            self.codes.keep(&seated);
-            keep(&mut self.members, &seated);
-            keep(&mut self.states, &seated);
-            self.twins.renumber(&numbers);
-            rows.renumber(&numbers);
-            new_of_old = Some(numbers);
-        }
+    /// Ends the seating: numbers that nobody took are free. Returns them, in ascending order.
+    pub(in super::super) fn settle(&mut self, rows: &Rows) -> &[u32] {
         self.order_rows(rows);
-        new_of_old
+        for (node, &member) in (0..).zip(&self.members) {
+            if member == NONE {
+                self.states[node as usize] = FREE;
+                self.free.push(node);
+            }
+        }
+        &self.free
+    }
+
+    /// Closes the gaps that free numbers leave between nodes that are all live.
+    pub(in super::super) fn close_up(&mut self, rows: &mut Rows) {
+        if self.free.is_empty() {
+            return;
+        }
+        self.free = Vec::new();
+        let seated: Vec<u32> = self.live_nodes().collect();
+        let mut numbers = vec![NONE; self.len()];
+        for (new, &old) in (0..).zip(&seated) {
+            numbers[old as usize] = new;
+        }
+        self.codes.keep(&seated);
+        keep(&mut self.members, &seated);
+        keep(&mut self.states, &seated);
+        self.twins.renumber(&numbers);
+        rows.renumber(&numbers);
     }
 }
