@@ -123,15 +123,16 @@ pub(super) fn reconnect_few(parts: &Parts<'_>, graph: &Graph, most: usize) -> Op
     Some(Edits { lists, entry: None })
 }
 
-/// New lists by which every live node is reached, each from a near one that is: by a link where
-/// there is room, else in the place of one whose other end the node leads to itself, so that
-/// nothing is cut off.
+/// New lists by which every live node is reached, each from a near one that is, one of its own
+/// neighbours if it can be: by a link where there is room, else in the place of one whose other end
+/// the node leads to itself, so that nothing is cut off.
 fn adopt(
     parts: &Parts<'_>,
     graph: &Graph,
     entry: EntryPoint,
     mut reached: Vec<bool>,
 ) -> HashMap<u32, Vec<u32>> {
+    let space = Space::of(parts.nodes);
     let mut lists = Lists {
         graph,
         changed: HashMap::new(),
@@ -140,13 +141,22 @@ fn adopt(
         if reached[node as usize] {
             continue;
         }
-        let near: Vec<u32> = near(parts, graph, node)
-            .filter(|&near| reached[near as usize])
+        let mut hosts: Vec<Near> = lists
+            .of(node)
+            .iter()
+            .filter(|&&link| reached[link as usize])
+            .map(|&link| space.near(node, link))
             .collect();
-        let takes = |host: &&u32| lists.has_room(**host) || lists.shared(**host, node).is_some();
-        let host = near.iter().find(takes).or(near.first());
-        // A descent may end where level 0 alone does not lead.
-        lists.adopt(*host.unwrap_or(&entry.node), node);
+        if hosts.is_empty() {
+            hosts = near(parts, graph, node);
+            // A descent may end where level 0 alone does not lead.
+            hosts.retain(|near| reached[near.node as usize]);
+        }
+        hosts.sort_unstable_by(Near::order);
+        let takes =
+            |host: &&Near| lists.has_room(host.node) || lists.shared(host.node, node).is_some();
+        let host = hosts.iter().find(takes).or(hosts.first());
+        lists.adopt(host.map_or(entry.node, |host| host.node), node);
         reached[node as usize] = true;
         let mut stack = vec![node];
         while let Some(node) = stack.pop() {
@@ -203,11 +213,10 @@ impl Lists<'_> {
     }
 }
 
-/// Nodes near a node, the nearest first.
-fn near(parts: &Parts<'_>, graph: &Graph, node: u32) -> impl Iterator<Item = u32> + use<> {
+/// Nodes near a node.
+fn near(parts: &Parts<'_>, graph: &Graph, node: u32) -> Vec<Near> {
     let pools = find_candidates(parts, graph, parts.nodes.point(node), 0);
-    let near = pools.into_iter().next().unwrap_or_default();
-    near.into_iter().map(|near| near.node)
+    pools.into_iter().next().unwrap_or_default()
 }
 
 /// New lists for those of `nodes` that link to doomed ones, given in ascending order.

@@ -44,6 +44,9 @@ const ROUND_MIN: usize = 1 << 17;
 /// Candidates of a row on the levels above, which need no more whatever `m` is.
 const ROOM_ABOVE_MAX: usize = 192;
 
+/// So few rows are linked in a second or two, however hard their neighbours are looked for.
+const FEW: usize = 1 << 15;
+
 /// How hard to look for neighbours.
 struct Effort {
     /// Most rows of a leaf.
@@ -57,16 +60,19 @@ struct Effort {
 }
 
 impl Effort {
-    /// `ef_construction` says how many leaders a row goes to, eight at its default of 200. The
-    /// levels above have few rows and lead all walks, so that more candidates cost nothing there.
-    fn new(params: &HnswParams, level: u8) -> Self {
+    /// `ef_construction` says how many leaders a row goes to, eight at its default of 200 and twelve
+    /// where rows are few. The levels above have few rows and lead all walks, so that more
+    /// candidates cost nothing there.
+    fn new(params: &HnswParams, level: u8, rows: usize) -> Self {
+        let leaders = params.ef_construction / 25;
+        let more = if rows <= FEW { leaders / 2 } else { 0 };
         let (mates, room) = match level {
             0 => (4, params.m0 + params.m0 / 4),
             _ => (32, (6 * params.m).min(ROOM_ABOVE_MAX.max(2 * params.m))),
         };
         Self {
             leaf_max: 512,
-            fanouts: [(params.ef_construction / 25).clamp(2, 32), 3],
+            fanouts: [(leaders + more).clamp(2, 32), 3],
             mates,
             room,
         }
@@ -85,7 +91,7 @@ pub(super) fn build(
     let mut graph = Graph::new(parts.params);
     for (level, ids) in (0..levels.len() as u8).zip(&levels).rev() {
         let corpus = Corpus::new(&space, geometry, ids);
-        let effort = Effort::new(parts.params, level);
+        let effort = Effort::new(parts.params, level, ids.len());
         // The levels above are a fifteenth of the work; half of the rest is finding candidates.
         let report = |done: usize| progress(if level == 0 { done / 2 } else { 0 }, total);
         let seed = parts.params.seed ^ u64::from(level) << 32;
