@@ -182,7 +182,12 @@ impl<T: Copy + Sync> Arena<T> {
                 self.copy_row(row as usize, place);
             }
         }
-        self.rows = rows.len();
+        self.truncate(rows.len());
+    }
+
+    /// Keeps only so many rows, the first.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.rows = rows;
         let in_base = self.rows.min(self.base_rows);
         self.base.truncate(self.skip + in_base * self.stride);
         let beyond = self.rows - in_base;

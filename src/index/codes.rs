@@ -234,6 +234,12 @@ impl Codes {
         self.terms.keep(codes);
     }
 
+    /// Keeps only so many codes, the first.
+    pub(super) fn truncate(&mut self, codes: usize) {
+        self.blocks.truncate(codes);
+        self.terms.truncate(codes);
+    }
+
     /// Puts code `order[i]` at place `i`.
     pub(super) fn permute(&mut self, order: &[u32]) {
         self.blocks.permute(order);

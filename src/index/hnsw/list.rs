@@ -11,9 +11,9 @@ pub(super) fn links(places: &[u32]) -> &[u32] {
     &places[..used.sum::<u32>() as usize]
 }
 
-/// Adds a link where there is room and no such link; whether it did.
+/// Adds a link where there is room and no such link.
 #[inline]
-pub(super) fn add(places: &mut [u32], link: u32) -> bool {
+pub(super) fn add(places: &mut [u32], link: u32) {
     // Both counted over all places, without a branch.
     let (mut used, mut known) = (0, 0);
     for &place in &*places {
@@ -24,9 +24,7 @@ pub(super) fn add(places: &mut [u32], link: u32) -> bool {
         && let Some(place) = places.get_mut(used as usize)
     {
         *place = link;
-        return true;
     }
-    false
 }
 
 /// Puts these links, which fit, in place of others.

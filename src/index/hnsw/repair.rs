@@ -141,22 +141,27 @@ fn adopt(
         if reached[node as usize] {
             continue;
         }
-        let mut hosts: Vec<Near> = lists
-            .of(node)
-            .iter()
-            .filter(|&&link| reached[link as usize])
-            .map(|&link| space.near(node, link))
-            .collect();
+        // Dead ones are swept some day, and what they lead to would be lost.
+        let is_host = |link: u32| reached[link as usize] && !parts.nodes.is(link, DEAD);
+        let own = lists.of(node).iter().copied().filter(|&link| is_host(link));
+        let mut hosts: Vec<Near> = own.map(|link| space.near(node, link)).collect();
         if hosts.is_empty() {
-            hosts = near(parts, graph, node);
             // A descent may end where level 0 alone does not lead.
-            hosts.retain(|near| reached[near.node as usize]);
+            hosts = near(parts, graph, node);
+            hosts.retain(|near| is_host(near.node));
         }
         hosts.sort_unstable_by(Near::order);
         let takes =
             |host: &&Near| lists.has_room(host.node) || lists.shared(host.node, node).is_some();
         let host = hosts.iter().find(takes).or(hosts.first());
-        lists.adopt(host.map_or(entry.node, |host| host.node), node);
+        let any = || {
+            parts
+                .nodes
+                .live_nodes()
+                .find(|&other| reached[other as usize])
+        };
+        let host = host.map(|host| host.node).or_else(any);
+        lists.adopt(host.unwrap_or(entry.node), node);
         reached[node as usize] = true;
         let mut stack = vec![node];
         while let Some(node) = stack.pop() {
@@ -385,6 +390,33 @@ mod tests {
             let kept = links.iter().filter(|&&link| !lost[link as usize]);
             kept.copied().collect()
         });
+    }
+
+    /// What is dead goes some day, with all that it leads to.
+    #[test]
+    fn lost_nodes_do_not_hang_by_dead_ones() {
+        let mut index = index(2_100);
+        let lost: Vec<bool> = (0..2_100).map(|node| is_lost(&index, node)).collect();
+        let entry = index.graph.as_ref().and_then(Graph::entry).unwrap();
+        let dead = |node: u32| node % 7 == 1 && node != entry.node;
+        for node in (0..2_100).filter(|&node| dead(node)) {
+            index.remove(Slot::from_raw(index.nodes.slots(node)[0]));
+        }
+        reconnected(&mut index, |node, links| match lost[node as usize] {
+            true => vec![node + 1],
+            false => {
+                let kept = links.iter().filter(|&&link| !lost[link as usize]);
+                kept.copied().collect()
+            }
+        });
+        let graph = index.graph.as_ref().unwrap();
+        let led_to = index
+            .nodes
+            .live_nodes()
+            .flat_map(|node| graph.links(0, node));
+        let led_to: std::collections::HashSet<u32> = led_to.copied().collect();
+        let lone = (0..2_100).filter(|node| lost[*node as usize] && !led_to.contains(node));
+        assert_eq!(lone.count(), 0);
     }
 
     /// Lost nodes that know no other ones, that know all, and lists without room.

@@ -52,6 +52,9 @@ const VERSION: u8 = 2;
 /// Bytes at which a group of many ends: a value that fits the next power of two.
 const GROUP_BYTES: usize = if cfg!(test) { 4 << 10 } else { 60 << 10 };
 
+/// A node that lost links and has fewer left is searched for and linked anew.
+const LINKS_MIN: usize = 6;
+
 /// What an open made of hints.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Linked {

@@ -7,14 +7,11 @@ use super::super::graph::Graph;
 use super::super::insert::{Newcomer, Space, find_candidates, link, link_back};
 use super::super::nodes::LEVEL_MAX;
 use super::super::{Hnsw, repair};
-use super::Linked;
 use super::log::{GONE_SHARE, Log, NONE};
 use super::told::{Reader, Told};
+use super::{LINKS_MIN, Linked};
 use crate::error::IndexError;
 use crate::pool::map;
-
-/// A node with fewer links is searched for and linked anew.
-pub(super) const LINKS_MIN: usize = 6;
 
 /// A node with fewer links to it gets links from so many of its neighbours.
 const IN_LINKS_MIN: u8 = 2;
@@ -32,10 +29,11 @@ const INHERITING: usize = 4_096;
 /// Nodes that are linked anew together.
 const RELINKED: usize = 256;
 
-/// Nodes for which so many are searched that to prove all others reachable takes less time.
+/// To prove so many nodes reachable takes about as long as to search for one.
 const PROOF_SHARE: usize = 4_096;
 
-/// Nodes, in ascending order, that have few links, or few links to them, since others are gone.
+/// Nodes, in ascending order, that have few links, or few links to them: others are gone, or the log
+/// says too little of them.
 struct Lost {
     thin: Vec<u32>,
     lone: Vec<u32>,
@@ -99,6 +97,7 @@ impl Hnsw {
             graph.apply(edits);
             go_on(total / 2)?;
         }
+        // A graph of which much is lost is not worth the searches.
         let unreached_max = total / GONE_SHARE;
         if thin.len() * PROOF_SHARE > total
             && repair::count_unreached(&self.parts(), &graph) > unreached_max
@@ -130,7 +129,8 @@ impl Hnsw {
     }
 
     /// Brings the nodes that the log says nothing of, behind its places, into the order of their
-    /// first rows' ids, and free numbers behind them.
+    /// first rows' ids, and gives up the free numbers among them, of which there are as many as rows
+    /// had to wait for their twins.
     fn order_added(&mut self, places: u32) {
         let mut added: Vec<u32> = (places..self.nodes.len() as u32).collect();
         added.sort_by_cached_key(|&node| (self.nodes.is_free(node), self.first_row(node)));
@@ -138,6 +138,9 @@ impl Hnsw {
             let order: Vec<u32> = (0..places).chain(added).collect();
             self.renumber(&order);
         }
+        let behind = places..self.nodes.len() as u32;
+        let live = behind.filter(|&node| !self.nodes.is_free(node)).count();
+        self.nodes.truncate(places as usize + live);
     }
 
     /// The graph that a log tells of, and what it lost with what is gone.
@@ -212,7 +215,7 @@ impl Hnsw {
         let gone: HashMap<u32, &[u32]> = told.iter().flat_map(Told::gone).collect();
         let losers: Vec<(u32, &[u32])> = told.iter().flat_map(Told::losers).collect();
         for losers in losers.chunks(INHERITING) {
-            go_on(self.nodes.len() / 4)?;
+            go_on(self.nodes.live() / 4)?;
             let lists = map(losers, |&(node, lost)| {
                 let own = graph.links(0, node);
                 let heirs = lost

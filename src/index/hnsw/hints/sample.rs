@@ -36,7 +36,7 @@ impl Hnsw {
     /// the nodes `live`. The best that any graph of this table came to is what counts: graphs that wear
     /// out are not held to what is left of them.
     pub(super) fn sample_group(&self, graph: &Graph, live: &[u32], groups: &[Vec<u8>]) -> Vec<u8> {
-        let found = self.found_of_sample(graph, live.len(), |place| live[place]);
+        let found = self.found(graph, &sample(live.len(), live.iter().copied()));
         let best = self.best_sample.fetch_max(found, Relaxed).max(found);
         let mut group = Vec::with_capacity(GROUP_LEN);
         group.push(SAMPLE);
@@ -49,13 +49,7 @@ impl Hnsw {
     /// Whether walks lead to what they look for about as often as the log says that they did: over
     /// links that look right and are wrong they do not.
     pub(super) fn finds_itself(&self, graph: &Graph, said: Option<u16>) -> bool {
-        let nodes = self.nodes.len();
-        let is_live = |node: &u32| !self.nodes.is_free(*node);
-        let found = self.found_of_sample(graph, nodes, |node| {
-            let near = (node..nodes).chain((0..node).rev());
-            let live = near.map(|node| node as u32).find(is_live);
-            live.unwrap_or_default()
-        });
+        let found = self.found(graph, &sample(self.nodes.live(), self.nodes.live_nodes()));
         let is_enough = usize::from(found) >= found_min(said);
         if is_enough {
             // For the next time that the log is written.
@@ -65,14 +59,10 @@ impl Hnsw {
         is_enough
     }
 
-    /// How many of a sample walks find, of `count` live nodes that `node` numbers.
-    fn found_of_sample(&self, graph: &Graph, count: usize, node: impl Fn(usize) -> u32) -> u16 {
-        let sample: Vec<u32> = (0..NODES)
-            .filter(|_| count > 0)
-            .map(|nth| node(nth * count / NODES))
-            .collect();
+    /// How many of a sample walks find.
+    fn found(&self, graph: &Graph, sample: &[u32]) -> u16 {
         let space = Space::of(&self.nodes);
-        let found = map(&sample, |&node| {
+        let found = map(sample, |&node| {
             let point = self.nodes.point(node);
             let pools = search_candidates(&self.parts(), graph, point, 0, EF);
             let pool = pools.into_iter().next().unwrap_or_default();
@@ -83,6 +73,17 @@ impl Hnsw {
         });
         found.into_iter().map(u16::from).sum()
     }
+}
+
+/// A sample of `count` nodes, spread over them evenly.
+fn sample(count: usize, nodes: impl Iterator<Item = u32>) -> Vec<u32> {
+    let mut sample = Vec::with_capacity(NODES);
+    for (place, node) in nodes.enumerate() {
+        while sample.len() < NODES && sample.len() * count / NODES == place {
+            sample.push(node);
+        }
+    }
+    sample
 }
 
 /// How many of the sample must be found where the log says that so many were.
@@ -134,6 +135,22 @@ mod tests {
         assert_eq!(found_min(Some(231)), 202);
         assert_eq!(found_min(Some(128)), 84);
         assert_eq!(found_min(Some(0)), 0);
+    }
+
+    #[test]
+    fn a_sample_is_spread_over_those_that_are_there() {
+        let run = |node: &u32| !(3_000..4_000).contains(node);
+        let nodes: Vec<u32> = (0..10_000).filter(run).collect();
+        let taken = sample(nodes.len(), nodes.iter().copied());
+        assert_eq!(taken.len(), NODES);
+        let places: Vec<usize> = taken
+            .iter()
+            .map(|node| nodes.binary_search(node).unwrap())
+            .collect();
+        let apart = places.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(apart.clone().min() >= Some(35) && apart.max() <= Some(36));
+        assert_eq!(sample(2, [5, 9].into_iter())[126..130], [5, 5, 9, 9]);
+        assert!(sample(0, std::iter::empty()).is_empty());
     }
 
     #[test]

@@ -4,9 +4,9 @@ use rayon::prelude::*;
 
 use super::super::list;
 use super::super::nodes::Nodes;
+use super::LINKS_MIN;
 use super::log::{Group, Log, NONE};
 use super::read::{List, Lists};
-use super::restore::LINKS_MIN;
 use crate::schema::HnswParams;
 
 /// A node inherits when it has lost more than one of so many of its links.
@@ -23,7 +23,8 @@ pub(super) struct Told {
     pub(super) links: Vec<u32>,
     /// Links that the other node's list holds as well: level, from, to.
     pub(super) mutual: Vec<(u8, u32, u32)>,
-    /// Nodes that were linked to what is not there, and have few links left.
+    /// Nodes that were linked to what is not there and have few links left, and those of which
+    /// nothing is told.
     pub(super) bereft: Vec<u32>,
     /// Places without a node, and how many of `gone_links` each led to on level 0.
     gone: Vec<(u32, usize)>,

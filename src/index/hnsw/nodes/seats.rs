@@ -111,6 +111,15 @@ impl Nodes {
         &self.free
     }
 
+    /// Gives up all numbers from `len` on, which are free.
+    pub(in super::super) fn truncate(&mut self, len: usize) {
+        debug_assert!((len..self.len()).all(|node| self.is_free(node as u32)));
+        self.codes.truncate(len);
+        self.members.truncate(len);
+        self.states.truncate(len);
+        self.free.retain(|&node| (node as usize) < len);
+    }
+
     /// Closes the gaps that free numbers leave between nodes that are all live.
     pub(in super::super) fn close_up(&mut self, rows: &mut Rows) {
         if self.free.is_empty() {

@@ -209,6 +209,7 @@ fn rows_that_share_a_node_find_it_in_any_order_of_loading() {
     };
     let mut before = many(Vec::new(), false);
     before.build(&|_, _| true).unwrap();
+    let mut prints = Vec::new();
     for backwards in [false, true] {
         let mut after = many(before.hints(), backwards);
         let linked = after.build(&|_, _| true).unwrap();
@@ -216,7 +217,10 @@ fn rows_that_share_a_node_find_it_in_any_order_of_loading() {
         assert_eq!(links(&after), links(&before));
         assert_eq!(after.check(), [""; 0]);
         assert_eq!(after.len(), 2 * ROWS);
+        assert_eq!(after.nodes.len(), ROWS, "no numbers of copies are left");
+        prints.push(after.fingerprint());
     }
+    assert_eq!(prints[0], prints[1]);
 }
 
 /// What rows that are gone led to takes their places, so that lists stay as long as they were.
@@ -224,7 +228,14 @@ fn rows_that_share_a_node_find_it_in_any_order_of_loading() {
 fn rows_that_are_gone_leave_their_neighbours_to_each_other() {
     let before = built();
     let mut after = loaded((0..ROWS).filter(|row| row % 8 != 0), &before.hints());
-    let linked = after.build(&|_, _| true).unwrap();
+    let progress = |done: usize, total: usize| {
+        assert!(
+            done <= total && total == ROWS - ROWS / 8,
+            "{done} of {total}"
+        );
+        true
+    };
+    let linked = after.build(&progress).unwrap();
     assert_eq!((linked.added, linked.gone), (0, ROWS / 8));
     assert_eq!(after.check(), [""; 0]);
     let mean = |index: &Hnsw| {
@@ -235,6 +246,27 @@ fn rows_that_are_gone_leave_their_neighbours_to_each_other() {
     };
     assert!(mean(&after) > 0.95 * mean(&before));
     assert!(linked.relinked < ROWS / 100, "{} relinked", linked.relinked);
+
+    // Rows that come get the numbers that are free, then new ones.
+    assert_eq!(after.nodes.len(), ROWS);
+    for row in ROWS..ROWS + ROWS / 4 {
+        let patch = after.prepare(vec![Entry {
+            slot: Slot::new(row),
+            id: id_of(row),
+            vector: encoded(row).view(),
+            plan: None,
+        }]);
+        after.apply(patch);
+        after.publish(id_of(row + 1));
+    }
+    assert_eq!(after.nodes.len(), ROWS + ROWS / 8);
+    assert_eq!(after.check(), [""; 0]);
+    let hints = after.hints();
+    let there = (0..ROWS + ROWS / 4).filter(|row| row % 8 != 0 || *row >= ROWS);
+    let mut again = loaded(there, &hints);
+    let linked = again.build(&|_, _| true).unwrap();
+    assert_eq!((linked.added, linked.gone, linked.refused), (0, 0, false));
+    assert_eq!(again.check(), [""; 0]);
 }
 
 /// Rows of which no graph of so few links leads to all: what the log says of the graph that was
