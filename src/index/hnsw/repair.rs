@@ -37,8 +37,8 @@ fn count(parts: &Parts<'_>, reached: &[bool]) -> usize {
     live.filter(|&node| !reached[node as usize]).count()
 }
 
-/// Which nodes are reached. Passes over all lists, which read memory in its order, come
-/// first: they leave little for a walk.
+/// Which nodes are reached. Passes over all lists, which read memory in its order, come first: where
+/// links lead to near numbers they leave little for a walk.
 fn reached(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> Vec<bool> {
     let nodes = parts.nodes.len() as u32;
     let marks: Vec<AtomicU8> = (0..nodes).map(|_| AtomicU8::new(UNSEEN)).collect();
