@@ -228,12 +228,9 @@ impl Hnsw {
         self.rows.renumber(&new_of_old);
     }
 
-    /// Draws the levels of the live nodes from `first` on.
+    /// Draws the levels of the nodes from `first` on.
     pub(super) fn draw_levels(&mut self, first: u32) {
         for node in first..self.nodes.len() as u32 {
-            if self.nodes.is_free(node) {
-                continue;
-            }
             let level = self.level_of(self.first_row(node));
             self.nodes.set_level(node, level);
         }

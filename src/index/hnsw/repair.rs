@@ -14,27 +14,15 @@ use crate::pool::{self, map};
 /// Nodes with rows that a walk over level 0 does not reach from the entry point.
 pub(super) fn unreachable(parts: &Parts<'_>, graph: &Graph) -> Vec<u32> {
     match graph.entry() {
-        Some(entry) => {
-            let reached = reached(parts, graph, entry);
-            let live = parts.nodes.live_nodes();
-            live.filter(|&node| !reached[node as usize]).collect()
-        }
+        Some(entry) => lost(parts, &reached(parts, graph, entry)),
         None => parts.nodes.live_nodes().collect(),
     }
 }
 
-/// How many live nodes are not reached.
-pub(super) fn count_unreached(parts: &Parts<'_>, graph: &Graph) -> usize {
-    match graph.entry() {
-        Some(entry) => count(parts, &reached(parts, graph, entry)),
-        None => parts.nodes.live(),
-    }
-}
-
-/// How many live nodes are not among those reached.
-fn count(parts: &Parts<'_>, reached: &[bool]) -> usize {
+/// The live nodes that are not among those reached.
+fn lost(parts: &Parts<'_>, reached: &[bool]) -> Vec<u32> {
     let live = parts.nodes.live_nodes();
-    live.filter(|&node| !reached[node as usize]).count()
+    live.filter(|&node| !reached[node as usize]).collect()
 }
 
 /// Which nodes are reached. Passes over all lists, which read memory in its order, come first: where
@@ -107,10 +95,11 @@ pub(super) fn reconnect_few(parts: &Parts<'_>, graph: &Graph, most: usize) -> Op
         return (parts.nodes.live() <= most).then(Edits::default);
     };
     let reached = reached(parts, graph, entry);
-    if count(parts, &reached) > most {
+    let lost = lost(parts, &reached);
+    if lost.len() > most {
         return None;
     }
-    let changed = adopt(parts, graph, entry, reached);
+    let changed = adopt(parts, graph, entry, &lost, reached);
     let mut lists: Vec<ListEdit> = changed
         .into_iter()
         .map(|(node, links)| ListEdit {
@@ -123,13 +112,14 @@ pub(super) fn reconnect_few(parts: &Parts<'_>, graph: &Graph, most: usize) -> Op
     Some(Edits { lists, entry: None })
 }
 
-/// New lists by which every live node is reached, each from a near one that is, one of its own
+/// New lists by which all that is lost is reached, each from a near one that is, one of its own
 /// neighbours if it can be: by a link where there is room, else in the place of one whose other end
 /// the node leads to itself, so that nothing is cut off.
 fn adopt(
     parts: &Parts<'_>,
     graph: &Graph,
     entry: EntryPoint,
+    lost: &[u32],
     mut reached: Vec<bool>,
 ) -> HashMap<u32, Vec<u32>> {
     let space = Space::of(parts.nodes);
@@ -137,7 +127,8 @@ fn adopt(
         graph,
         changed: HashMap::new(),
     };
-    for node in parts.nodes.live_nodes() {
+    for &node in lost {
+        // It may be by now, over one before it.
         if reached[node as usize] {
             continue;
         }

@@ -100,7 +100,7 @@ impl Hnsw {
         // A graph of which much is lost is not worth the searches.
         let unreached_max = total / GONE_SHARE;
         if thin.len() * PROOF_SHARE > total
-            && repair::count_unreached(&self.parts(), &graph) > unreached_max
+            && repair::unreachable(&self.parts(), &graph).len() > unreached_max
         {
             return Ok(None);
         }
@@ -193,7 +193,6 @@ impl Hnsw {
         let is_lone = |node: &u32| graph.in_degree(*node) < IN_LINKS_MIN && !is_thin(node);
         let bereft = told.iter().flat_map(|told| told.bereft.iter().copied());
         let added = places..self.nodes.len() as u32;
-        let added = added.filter(|&node| !self.nodes.is_free(node));
         let lone = map(told, |told| -> Vec<u32> {
             let led_to = told.led_to_by_gone().iter().copied();
             led_to.filter(is_lone).collect()
