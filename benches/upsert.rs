@@ -7,6 +7,10 @@
 //! of metadata, go into an HNSW table that has its graph already, and are all new: once the set
 //! has been written, its rows come again with noise of a tenth of their length.
 //!
+//! Last, what links in the file cost: the set is imported in batches of 1,000 into two `Int8Quantized`
+//! tables, batch by batch in turns, one of which keeps its links from half of the rows on, so that
+//! the links of the first half are written at once. The links' bytes are read from the file.
+//!
 //! `common/mod.rs` says how to run this on other data. The files are written under `TMPDIR`.
 //!
 //! Asserted: every row is there, with its very vector, at the end and again after a reopen.
@@ -19,9 +23,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::synth::near;
-use common::{DataSet, HNSW_F32, TABLE, create, key_of, median, print_table};
+use common::{DataSet, HNSW_F32, HNSW_INT8, TABLE, create, key_of, median, print_table};
 use criterion::{Criterion, SamplingMode, Throughput};
-use redb::{Builder, Database, ReadableDatabase, ReadableTableMetadata, TableDefinition};
+use redb::{
+    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    TableError,
+};
 use tempfile::TempDir;
 use vecstash::{Metadata, NewRow, OpenOptions, Table};
 
@@ -31,6 +38,10 @@ const ROWS_BEFORE: usize = 3_000;
 /// Turns that vecstash and redb take at each shape.
 const TURNS: usize = 3;
 const RAW: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+/// The log of links of a file's first table.
+const LINKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("links/1");
+/// Rows of a transaction where the cost of links is measured.
+const IMPORT_BATCH: usize = 1_000;
 /// As vecstash's own default.
 const CACHE_BYTES: usize = 32 << 20;
 const READ_AT_ONCE: usize = 1_000;
@@ -236,6 +247,8 @@ fn main() {
     let raw = raw_options().open(&raw_path);
     assert_raw_len(&raw.expect("the database opens again"), raw_rows);
     println!("\n{rows} rows written: all there at the end, and all there after a reopen");
+    drop((table, store));
+    cost_of_links(&set, folder.path());
 }
 
 /// Runs everything on new files and closes them. Returns how many rows each then holds.
@@ -293,6 +306,69 @@ fn compare(set: &DataSet, stash: &Side<'_>, redb: &Side<'_>) {
     );
     let head = ["shape", "vecstash", "raw redb", "ratio"];
     print_table(&title, &head, &lines);
+}
+
+/// Imports the set with and without links kept, in turns, and prints both rates.
+fn cost_of_links(set: &DataSet, folder: &Path) {
+    let rows = set.base.len();
+    let import = |name: &'static str, kept_from: usize| {
+        let path = folder.join(name);
+        let options = OpenOptions::new().hinted_rows_min(kept_from);
+        let store = options.open(&path).expect("a new store");
+        create(&store, set.base.dim(), set.distance, HNSW_INT8);
+        let table = store.table(TABLE).expect("the new table");
+        (path, store, table, Feed::new(set), Duration::ZERO)
+    };
+    let mut sides = [
+        import("kept.vecstash", rows / 2),
+        import("not_kept.vecstash", usize::MAX),
+    ];
+    for (turn, start) in (0..rows).step_by(IMPORT_BATCH).enumerate() {
+        for side in 0..2 {
+            // Whoever comes second finds warmer caches: they take turns at it.
+            let (_, _, table, feed, spent) = &mut sides[(turn + side) % 2];
+            let batch = feed.take(IMPORT_BATCH.min(rows - start));
+            let started = Instant::now();
+            table.write_batch(batch);
+            *spent += started.elapsed();
+        }
+    }
+    let [kept, not_kept] = sides.map(|(path, store, table, feed, spent)| {
+        assert_eq!(table.count().expect("a count"), feed.taken(), "rows");
+        drop(table);
+        store.close().expect("every row durable");
+        (rows as f64 / spent.as_secs_f64(), bytes_of_links(&path))
+    });
+    let title = format!(
+        "Links kept in the file, {}: {rows} rows in batches of {IMPORT_BATCH}",
+        set.name
+    );
+    let head = ["links", "rows/s", "of the rate", "bytes a row in the file"];
+    let line = |name: &str, (rate, bytes): (f64, u64)| {
+        vec![
+            name.to_string(),
+            format!("{rate:.0}"),
+            format!("{:.3}", rate / not_kept.0),
+            format!("{:.1}", bytes as f64 / rows as f64),
+        ]
+    };
+    let lines = [line("kept", kept), line("not kept", not_kept)];
+    print_table(&title, &head, &lines);
+}
+
+/// Bytes of all groups of links in a file, 0 where it has none.
+fn bytes_of_links(path: &Path) -> u64 {
+    let file = raw_options().open(path).expect("redb opens the file");
+    let transaction = file.begin_read().expect("a transaction");
+    let log = match transaction.open_table(LINKS) {
+        Ok(log) => log,
+        Err(TableError::TableDoesNotExist(_)) => return 0,
+        Err(error) => panic!("the log of links: {error}"),
+    };
+    let groups = log.iter().expect("the groups");
+    groups
+        .map(|group| group.expect("a group").1.value().len() as u64)
+        .sum()
 }
 
 fn raw_options() -> Builder {
