@@ -116,12 +116,19 @@ impl<T: Copy + Sync> Arena<T> {
         }
     }
 
-    #[inline]
+    /// Always inlined: a walk asks for two rows of each node it scores, and a reference of two words
+    /// that goes through memory is read back before it has been written.
+    #[inline(always)]
     pub(super) fn row(&self, row: usize) -> &[T] {
         if row < self.base_rows {
             let start = self.skip + row * self.stride;
             return &self.base[start..start + self.stride];
         }
+        self.row_beyond(row)
+    }
+
+    /// A row that was not announced.
+    fn row_beyond(&self, row: usize) -> &[T] {
         if self.stride == 0 {
             return &[];
         }

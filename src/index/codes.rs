@@ -199,7 +199,7 @@ impl Codes {
         self.terms.rows()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn point(&self, number: u32) -> Point<'_> {
         Point {
             bytes: bytes_of(self.blocks.row(number as usize)),

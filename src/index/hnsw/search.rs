@@ -1,7 +1,7 @@
 //! Walks over a level of a graph: Algorithm 2 of Malkov and Yashunin.
 
 use super::super::arena::bytes_of_vec;
-use super::super::codes::{Coder, Geometry, Probe};
+use super::super::codes::{Coder, Geometry, Point, Probe};
 use super::super::visited::Visited;
 use super::graph::Graph;
 use super::nodes::Nodes;
@@ -33,25 +33,15 @@ pub(super) struct Scorer<'a> {
 }
 
 impl Scorer<'_> {
-    /// Asks for what scoring these nodes will read.
+    /// The points of up to `ROWS_MAX` nodes, whose bytes are asked for.
     #[inline]
-    fn prefetch(&self, nodes: &[u32]) {
-        for &node in nodes {
-            self.nodes.point(node).prefetch();
-        }
-    }
-
-    /// The keys of up to `ROWS_MAX` nodes.
-    #[inline]
-    fn keys(&self, nodes: &[u32]) -> [f32; ROWS_MAX] {
-        let Some(&first) = nodes.first() else {
-            return [0.0; ROWS_MAX];
-        };
-        let mut points = [self.nodes.point(first); ROWS_MAX];
+    fn points(&self, nodes: &[u32]) -> [Point<'_>; ROWS_MAX] {
+        let mut points = [self.nodes.point(nodes[0]); ROWS_MAX];
         for (point, &node) in points.iter_mut().zip(nodes) {
             *point = self.nodes.point(node);
+            point.prefetch();
         }
-        self.probe.keys(&points[..nodes.len()])
+        points
     }
 
     /// Scores nodes, in their order.
@@ -60,17 +50,21 @@ impl Scorer<'_> {
     /// from main memory hide behind the scoring.
     #[inline]
     pub(super) fn each(&self, nodes: &[u32], mut take: impl FnMut(Near)) {
-        let mut groups = nodes.chunks(ROWS_MAX).peekable();
-        if let Some(group) = groups.peek() {
-            self.prefetch(group);
-        }
-        while let Some(group) = groups.next() {
-            if let Some(group) = groups.peek() {
-                self.prefetch(group);
-            }
-            let keys = self.keys(group);
+        let mut groups = nodes.chunks(ROWS_MAX);
+        let Some(mut group) = groups.next() else {
+            return;
+        };
+        let mut points = self.points(group);
+        loop {
+            let next = groups.next();
+            let next = next.map(|next| (next, self.points(next)));
+            let keys = self.probe.keys(&points[..group.len()]);
             for (&node, key) in group.iter().zip(keys) {
                 take(Near { key, node });
+            }
+            match next {
+                Some(next) => (group, points) = next,
+                None => return,
             }
         }
     }
