@@ -7,8 +7,9 @@ pub enum Durability {
     /// After the two-phase commit is fsynced. Nothing acknowledged is ever lost.
     #[default]
     Immediate,
-    /// Once visible in this process; an fsync follows within this many milliseconds. A crash
-    /// takes at most that window.
+    /// Once visible in this process; an fsync begins within this many milliseconds, or after a
+    /// commit of up to 4,096 changes that is then under way. A crash takes at most that window and
+    /// what the fsync takes.
     Within(u64),
     /// Once visible in this process. A crash takes all since the last durable commit.
     Volatile,

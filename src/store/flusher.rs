@@ -2,15 +2,12 @@
 //! first of them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::health::Health;
 use super::shared::StoreCore;
-use crate::error::StoreError;
-use crate::inner_storage::{Backend, Durability};
+use crate::inner_storage::Durability;
 
 /// Shortest pause between two flushes.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -36,21 +33,16 @@ impl Drop for Flusher {
 
 /// Starts the thread where the store needs one.
 pub(crate) fn start(core: &StoreCore) {
-    let Durability::Within(window_ms) = core.options.durability else {
+    let Durability::Within(window_ms) = core.commits.durability() else {
         return;
     };
     // Two pauses fit the window: a write just after a look waits for the next one.
     let pause = Duration::from_millis(window_ms / 2).clamp(PAUSE_MIN, PAUSE_MAX);
     let (stop, stopped) = channel();
-    let backend = Arc::clone(&core.backend);
-    let (seat, health) = (Arc::clone(&core.seat), Arc::clone(&core.health));
-    let dirty = Arc::clone(&core.dirty);
+    let (commits, health) = (Arc::clone(&core.commits), Arc::clone(&core.health));
     let look = move || {
-        if dirty.load(Ordering::Acquire) {
-            let _seat = seat.lock();
-            // A failure is kept by the store's health, which the next call reports.
-            let _ = flush(&*backend, &health, &dirty);
-        }
+        // A failure is kept by the store's health, which the next call reports.
+        let _ = commits.flush_unsynced();
         health.check().is_ok()
     };
     let thread = std::thread::Builder::new()
@@ -75,17 +67,29 @@ fn keep_looking(stopped: &Receiver<()>, pause: Duration, look: impl Fn() -> bool
     while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) && look() {}
 }
 
-/// Makes every commit before it durable. The caller holds the seat.
-pub(crate) fn flush(
-    backend: &dyn Backend,
-    health: &Health,
-    dirty: &AtomicBool,
-) -> Result<(), StoreError> {
-    // Of a store that has failed or is closed there is nothing to make durable.
-    health.check()?;
-    backend.flush().inspect_err(|error| {
-        health.fail(format!("flush failed: {}", error.chain()));
-    })?;
-    dirty.store(false, Ordering::Release);
-    Ok(())
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::ids::TableId;
+    use crate::inner_storage::Change;
+    use crate::store::OpenOptions;
+
+    /// Links of a large batch take seconds, and the seat is held for all of them.
+    #[test]
+    fn a_window_is_kept_while_the_writer_has_the_seat() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions::new().durability(Durability::Within(2));
+        let store = options.open(folder.path().join("store.vecstash")).unwrap();
+        let _seat = store.core.seat.lock();
+        let next = TableId::new(7);
+        let commits = &store.core.commits;
+        commits.commit(&[Change::ReserveTableIds { next }]).unwrap();
+        let started = Instant::now();
+        while commits.are_unsynced() {
+            assert!(started.elapsed() < Duration::from_secs(60), "no flush");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }

@@ -7,8 +7,6 @@
 //! thousand at a time. A crash loses the last of these at most, and the open that follows
 //! searches for what their links are. Nothing but the time of an open depends on the log.
 
-use std::sync::atomic::Ordering;
-
 use super::shared::{Seat, StoreCore, TableCore};
 use crate::error::StoreError;
 use crate::ids::{RowId, Slot};
@@ -142,7 +140,7 @@ impl StoreCore {
             groups,
         };
         // Durable at once: weaker commits stay in memory, and this one may be large.
-        self.backend.commit(&[change], Durability::Immediate)?;
+        self.commits.commit_with(&[change], Durability::Immediate)?;
         *log = HintLog {
             logged: true,
             ..HintLog::default()
@@ -170,11 +168,7 @@ impl StoreCore {
                 group,
             })
             .collect();
-        self.backend.commit(&changes, durability)?;
-        if durability != Durability::Immediate {
-            self.dirty.store(true, Ordering::Release);
-        }
-        Ok(())
+        self.commits.commit_with(&changes, durability)
     }
 }
 

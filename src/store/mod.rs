@@ -6,6 +6,7 @@
 
 mod batch;
 mod check;
+mod commits;
 mod feed;
 mod flusher;
 mod group;
@@ -28,7 +29,6 @@ mod write;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use self::batch::BatchWrite;
@@ -192,10 +192,9 @@ impl VectorStore {
         committed: impl FnOnce(),
     ) -> Result<(), StoreError> {
         let core = &self.core;
-        core.backend
-            .commit(changes, core.options.durability)
+        core.commits
+            .commit(changes)
             .inspect_err(|error| core.note_failure("commit", error))?;
-        core.note_commit();
         committed();
         core.refresh_snapshot().map_err(|error| {
             core.note_failure("snapshot", &error);
@@ -359,9 +358,7 @@ impl VectorStore {
     /// [`StoreError::OutcomeUnknown`] when the sync failed; the store then refuses further work.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.core.check_writable()?;
-        let mut seat = self.core.seat.lock();
-        self.core.check_writable()?;
-        self.core.flush_seated(&mut seat)
+        self.core.commits.flush()
     }
 
     /// Gives unused space of the file and of the indexes back. `true` when the file had any.
@@ -379,6 +376,8 @@ impl VectorStore {
         for table in core.all_tables() {
             core.maintain(&table, usize::MAX);
         }
+        // Nothing that was acknowledged waits for the file to be written anew.
+        core.commits.flush_unsynced()?;
         core.release_snapshot();
         let started = Instant::now();
         let compacted = loop {
@@ -432,8 +431,8 @@ impl VectorStore {
             core.complete_all_hints(&mut seat);
         }
         let flushed = match core.health.check() {
-            Ok(()) if core.dirty.load(Ordering::Acquire) => core.flush_seated(&mut seat),
-            _ => Ok(()),
+            Ok(()) => core.commits.flush_unsynced(),
+            Err(_) => Ok(()),
         };
         core.health.close();
         core.unregister_all();

@@ -62,8 +62,8 @@ impl StoreCore {
         let mut record = table.record.clone();
         record.turbo = Some(fit.clone());
         let change = Change::PutTable(Box::new(record));
-        self.backend
-            .commit(&[change], self.options.durability)
+        self.commits
+            .commit(&[change])
             .inspect_err(|error| self.note_failure("commit", error))?;
         *table.fit.lock() = Some(fit);
         *table.fitted_below.lock() = next;

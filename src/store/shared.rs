@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::flusher::{self, Flusher};
+use super::commits::Commits;
+use super::flusher::Flusher;
 use super::group::Queue;
 use super::health::Health;
 use super::hints::HintLog;
@@ -17,7 +18,7 @@ use crate::encoding::EncodedView;
 use crate::error::StoreError;
 use crate::ids::{RowId, Slot, TableId};
 use crate::inner_index::Index;
-use crate::inner_storage::{Backend, Capabilities, Durability, RecordVisitor, Snapshot, TableKey};
+use crate::inner_storage::{Backend, Capabilities, RecordVisitor, Snapshot, TableKey};
 use crate::pool;
 use crate::row::{Record, RowKey, Want};
 use crate::schema::{IndexKind, TableRecord};
@@ -41,8 +42,7 @@ pub(crate) struct StoreCore {
     latest: RwLock<Option<Arc<dyn Snapshot>>>,
     pool: OnceLock<Option<rayon::ThreadPool>>,
     pub(crate) report: OnceLock<OpenReport>,
-    /// Whether a commit that is not yet durable may exist.
-    pub(crate) dirty: Arc<AtomicBool>,
+    pub(crate) commits: Arc<Commits>,
     pub(crate) flusher: OnceLock<Flusher>,
     pub(crate) opening: Arc<Opening>,
 }
@@ -148,18 +148,24 @@ impl Reader {
 
 impl StoreCore {
     pub(crate) fn new(backend: Arc<dyn Backend>, options: OpenOptions) -> Self {
+        let health = Arc::new(Health::default());
+        let commits = Commits::new(
+            Arc::clone(&backend),
+            Arc::clone(&health),
+            options.durability,
+        );
         Self {
             capabilities: backend.capabilities(),
             backend,
             options,
-            health: Arc::default(),
+            health,
+            commits: Arc::new(commits),
             seat: Arc::default(),
             queue: Queue::default(),
             tables: RwLock::default(),
             latest: RwLock::default(),
             pool: OnceLock::new(),
             report: OnceLock::new(),
-            dirty: Arc::default(),
             flusher: OnceLock::new(),
             opening: Arc::default(),
         }
@@ -286,18 +292,6 @@ impl StoreCore {
             None => self.reader(),
         }
     }
-
-    /// Remembers that the last commit may still have to be made durable.
-    pub(crate) fn note_commit(&self) {
-        if self.options.durability != Durability::Immediate {
-            self.dirty.store(true, Ordering::Release);
-        }
-    }
-
-    /// Makes every acknowledged write durable. The caller holds the seat.
-    pub(crate) fn flush_seated(&self, _seat: &mut Seat) -> Result<(), StoreError> {
-        flusher::flush(&*self.backend, &self.health, &self.dirty)
-    }
 }
 
 impl Drop for StoreCore {
@@ -310,10 +304,8 @@ impl Drop for StoreCore {
             self.complete_all_hints(&mut seat.lock());
         }
         // Writes acknowledged before they were durable survive a clean end of the process.
-        if self.options.durability != Durability::Immediate
-            && self.dirty.load(Ordering::Acquire)
-            && self.health.check().is_ok()
-            && let Err(error) = self.backend.flush()
+        if self.health.check().is_ok()
+            && let Err(error) = self.commits.flush_unsynced()
         {
             tracing::error!(error = %error.chain(), "the last writes could not be made durable");
         }

@@ -138,14 +138,13 @@ impl StoreCore {
         for change in &tables {
             self.pin(&change.table);
         }
-        if let Err(error) = self.backend.commit(&changes, self.options.durability) {
+        if let Err(error) = self.commits.commit(&changes) {
             for change in &tables {
                 change.table.unpin();
             }
             self.note_failure("commit", &error);
             return Err(error);
         }
-        self.note_commit();
         drop(changes);
         // The rows are durable. A snapshot that cannot be had now leaves them to the next open.
         self.refresh_snapshot().map_err(|error| {

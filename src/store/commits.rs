@@ -1,0 +1,191 @@
+//! Commits of a store, one at a time, and whether all of them are durable.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::health::Health;
+use crate::error::StoreError;
+use crate::inner_storage::{Backend, Change, Durability};
+
+/// A commit of so many changes takes longer than most windows of `Durability::Within`.
+const CHANGES_LONG: usize = 4_096;
+
+/// All that writes to the backend goes through here: the one writer, and the thread that flushes,
+/// which waits for a commit under way but not for its links.
+pub(crate) struct Commits {
+    backend: Arc<dyn Backend>,
+    health: Arc<Health>,
+    durability: Durability,
+    turn: Mutex<()>,
+    /// Whether a commit that is not yet durable may exist.
+    unsynced: AtomicBool,
+}
+
+impl Commits {
+    pub(crate) fn new(
+        backend: Arc<dyn Backend>,
+        health: Arc<Health>,
+        durability: Durability,
+    ) -> Self {
+        Self {
+            backend,
+            health,
+            durability,
+            turn: Mutex::new(()),
+            unsynced: AtomicBool::new(false),
+        }
+    }
+
+    /// What the caller of the store chose.
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Whether a flush would have something to do.
+    pub(crate) fn are_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::Acquire)
+    }
+
+    /// Commits with the durability that the caller of the store chose.
+    pub(crate) fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
+        self.commit_with(changes, self.durability)
+    }
+
+    pub(crate) fn commit_with(
+        &self,
+        changes: &[Change],
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let turn = self.turn.lock();
+        let keeps_a_window = matches!(self.durability, Durability::Within(_));
+        if keeps_a_window && changes.len() >= CHANGES_LONG && self.are_unsynced() {
+            // What was acknowledged before would have to wait for this one.
+            self.flush_in_turn(&turn)?;
+        }
+        self.backend.commit(changes, durability)?;
+        if durability != Durability::Immediate {
+            self.unsynced.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Makes every commit before it durable.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        self.flush_in_turn(&self.turn.lock())
+    }
+
+    /// As `flush`, where there may be something to do.
+    pub(crate) fn flush_unsynced(&self) -> Result<(), StoreError> {
+        match self.are_unsynced() {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    fn flush_in_turn(&self, _turn: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
+        // Of a store that has failed or is closed there is nothing to make durable.
+        self.health.check()?;
+        self.backend.flush().inspect_err(|error| {
+            self.health.fail(format!("flush failed: {}", error.chain()));
+        })?;
+        self.unsynced.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::TableId;
+    use crate::inner_storage::RowVisitor;
+    use crate::row::VectorRow;
+    use crate::schema::TableSchema;
+
+    /// Remembers the changes of each commit; a flush has none.
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<Option<usize>>>);
+
+    impl Backend for Heard {
+        fn commit(&self, changes: &[Change], _: Durability) -> Result<(), StoreError> {
+            self.0.lock().push(Some(changes.len()));
+            Ok(())
+        }
+
+        fn flush(&self) -> Result<(), StoreError> {
+            self.0.lock().push(None);
+            Ok(())
+        }
+
+        fn put_row(&self, _: &str, _: &[u8], _: &VectorRow) -> Result<(), StoreError> {
+            unreachable!("commits do not go by single rows")
+        }
+
+        fn get_row(&self, _: &str, _: &[u8]) -> Result<Option<VectorRow>, StoreError> {
+            unreachable!("commits read nothing")
+        }
+
+        fn delete_row(&self, _: &str, _: &[u8]) -> Result<bool, StoreError> {
+            unreachable!("commits do not go by single rows")
+        }
+
+        fn for_each_row(&self, _: &str, _: &mut RowVisitor<'_>) -> Result<(), StoreError> {
+            unreachable!("commits read nothing")
+        }
+
+        fn put_schema(&self, _: &TableSchema) -> Result<(), StoreError> {
+            unreachable!("commits do not go by single schemas")
+        }
+
+        fn list_schemas(&self) -> Result<Vec<TableSchema>, StoreError> {
+            unreachable!("commits read nothing")
+        }
+    }
+
+    fn changes(count: usize) -> Vec<Change> {
+        let next = TableId::new(1);
+        (0..count)
+            .map(|_| Change::ReserveTableIds { next })
+            .collect()
+    }
+
+    fn heard(durability: Durability) -> Vec<Option<usize>> {
+        let heard = Arc::new(Heard::default());
+        let commits = Commits::new(Arc::clone(&heard) as _, Arc::default(), durability);
+        commits.commit(&changes(CHANGES_LONG)).unwrap();
+        commits.commit(&changes(CHANGES_LONG - 1)).unwrap();
+        commits.commit(&changes(CHANGES_LONG)).unwrap();
+        commits.flush_unsynced().unwrap();
+        commits.flush_unsynced().unwrap();
+        let all = heard.0.lock().clone();
+        all
+    }
+
+    #[test]
+    fn a_long_commit_keeps_no_one_waiting_for_a_flush_and_nothing_is_flushed_twice() {
+        let (long, short) = (Some(CHANGES_LONG), Some(CHANGES_LONG - 1));
+        assert_eq!(
+            heard(Durability::Within(5)),
+            [long, short, None, long, None]
+        );
+        assert_eq!(heard(Durability::Volatile), [long, short, long, None]);
+        assert_eq!(heard(Durability::Immediate), [long, short, long]);
+    }
+
+    #[test]
+    fn what_has_failed_is_not_flushed() {
+        let health = Arc::new(Health::default());
+        let heard = Arc::new(Heard::default());
+        let commits = Commits::new(
+            Arc::clone(&heard) as _,
+            Arc::clone(&health),
+            Durability::Volatile,
+        );
+        commits.commit(&changes(1)).unwrap();
+        health.fail("a disk".to_string());
+        assert!(matches!(commits.flush(), Err(StoreError::Failed { .. })));
+        assert!(commits.are_unsynced());
+        assert_eq!(*heard.0.lock(), [Some(1)]);
+    }
+}
