@@ -2,6 +2,7 @@
 
 use crate::encoding::Codec;
 use crate::error::{EncodingError, StoreError};
+use crate::ids::RowId;
 use crate::limits;
 use crate::row::VectorRow;
 use crate::schema::TableRecord;
@@ -105,6 +106,26 @@ pub(super) fn links(group: &[u8]) -> Result<(), StoreError> {
         });
     }
     Ok(())
+}
+
+/// Checks a row's id. Ids at the end of their range would leave none for the next row, and a file
+/// with such is refused at open.
+pub(super) fn row_id(id: RowId) -> Result<(), StoreError> {
+    if id.get() >= limits::ROW_ID_END {
+        return Err(StoreError::Limit {
+            what: "row id",
+            value: id.get().to_string(),
+            limit: format!("below {}", limits::ROW_ID_END),
+            remedy: "count ids from 1",
+        });
+    }
+    Ok(())
+}
+
+/// Checks the end of a range of row ids: the first that is not reserved.
+pub(super) fn row_ids_end(next: RowId) -> Result<(), StoreError> {
+    // The last id may be reserved as well.
+    row_id(RowId::new(next.get().saturating_sub(1)))
 }
 
 /// Checks the length of a row key.

@@ -82,12 +82,17 @@ impl State {
                     .ok_or_else(|| StoreError::UnknownTable(key.name.to_string()))
             };
             match change {
-                Change::Put { table, row, .. } => {
+                Change::Put { table, id, row } => {
                     let schema = &record(table)?.schema;
+                    check::row_id(*id)?;
                     check::row(&schema.name, schema.codec, schema.dim, row)?;
                 }
-                Change::Delete { table, .. } | Change::ReserveRowIds { table, .. } => {
+                Change::Delete { table, .. } => {
                     record(table)?;
+                }
+                Change::ReserveRowIds { table, next } => {
+                    record(table)?;
+                    check::row_ids_end(*next)?;
                 }
                 Change::PutTable(new) => {
                     let name = new.schema.name.as_str();

@@ -51,6 +51,7 @@ pub(super) fn apply(
             Change::DropTable(table) => writer.drop_table(table)?,
             Change::ReserveRowIds { table, next } => {
                 let known = writer.table(table)?;
+                check::row_ids_end(*next)?;
                 known.next = known.next.max(*next);
             }
             Change::ReserveTableIds { next } => writer.reserve_table_ids(*next)?,
@@ -165,6 +166,7 @@ impl<'t> Writer<'t> {
         let health = self.health;
         let mut value = std::mem::take(&mut self.value);
         let table = self.table(key)?;
+        check::row_id(id)?;
         let json = check::row(&table.name, table.shape.codec, table.shape.dim, row)?;
         let apart = format::encode_row(table.shape.table, id, row, &json, &mut value);
         let old = table.rows.insert(row.key.as_slice(), value.as_slice());

@@ -8,6 +8,7 @@ use crate::encoding::Codec;
 use crate::error::StoreError;
 use crate::ids::{RowId, TableId};
 use crate::inner_storage::{Backend, Change, Durability, MemoryBackend, RedbBackend};
+use crate::limits;
 use crate::row::Want;
 use crate::testing::{Random, SimDisk};
 
@@ -211,5 +212,36 @@ fn the_six_methods_number_rows_and_keep_the_id_of_an_unchanged_vector() {
             RowId::new(4)
         );
         assert!(backend.verify().unwrap().is_empty());
+    }
+}
+
+/// An open refuses a file whose next row id is beyond all others, so nothing may put it there.
+#[test]
+fn ids_at_the_end_of_their_range_are_refused_and_change_nothing() {
+    for backend in both() {
+        let table = record(1, "docs", Codec::F32, 4);
+        let key = table_key(&table);
+        let one = row(b"one", Codec::F32, 4, 1, false);
+        let commit = |change| backend.commit(&[change], Durability::Immediate);
+        let reserve = |next| Change::ReserveRowIds {
+            table: key.clone(),
+            next: RowId::new(next),
+        };
+        commit(create_table(&table)).unwrap();
+        let before = state(&*backend).unwrap();
+        for refused in [
+            put(&key, limits::ROW_ID_END, one.clone()),
+            put(&key, u64::MAX, one.clone()),
+            reserve(limits::ROW_ID_END + 1),
+            reserve(u64::MAX),
+        ] {
+            let error = commit(refused).unwrap_err();
+            assert!(matches!(error, StoreError::Limit { .. }), "{error:?}");
+            assert_eq!(state(&*backend).unwrap(), before);
+        }
+        commit(put(&key, limits::ROW_ID_END - 1, one)).unwrap();
+        commit(reserve(limits::ROW_ID_END)).unwrap();
+        let next = backend.list_tables().unwrap().tables[0].next_row_id;
+        assert_eq!(next, RowId::new(limits::ROW_ID_END));
     }
 }
