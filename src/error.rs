@@ -233,8 +233,8 @@ pub enum StoreError {
     },
     /// A row's bytes are damaged, or are not a row.
     #[error(
-        "row {} of table {table} is damaged: {detail}; delete or overwrite it, \
-         or open with OnCorrupt::Quarantine", DisplayKey(.key)
+        "row {} of table {table} is damaged: {detail}; \
+         open with OnCorrupt::Quarantine, then delete or overwrite it", DisplayKey(.key)
     )]
     CorruptRow {
         /// Table name.

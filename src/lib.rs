@@ -99,7 +99,8 @@ mod pool;
 mod row;
 mod schema;
 mod store;
-#[cfg(feature = "testing")]
+// The crate's own tests need them whatever the features.
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 /// Storage, tables and the store, under the paths that programs are written against.

@@ -108,14 +108,15 @@ pub(crate) fn stats(args: &StatsArgs, how: How, out: &mut Out) -> Result<ExitCod
         }
         for table in &stats {
             text.push('\n');
-            text.push_str(&describe(table, args.memory));
+            text.push_str(&describe(table, stats.len() == 1, args.memory));
         }
         text
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn describe(stats: &TableStats, indexed: bool) -> String {
+/// A table in words; the file is divided by its rows where it is the only one.
+fn describe(stats: &TableStats, is_only: bool, indexed: bool) -> String {
     let mut lines = vec![
         cells(["table", &stats.name]),
         cells(["rows", &count(stats.live_rows as u64)]),
@@ -125,7 +126,7 @@ fn describe(stats: &TableStats, indexed: bool) -> String {
         ]),
         cells(["index", index_name(stats.index)]),
     ];
-    if let Some(on_disk) = stats.bytes_on_disk {
+    if let Some(on_disk) = stats.bytes_on_disk.filter(|_| is_only) {
         lines.push(cells(["on disk", &per_row(on_disk, stats.live_rows)]));
     }
     if stats.quarantined_rows > 0 {

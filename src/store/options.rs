@@ -19,8 +19,9 @@ pub enum OnCorrupt {
     /// Fail with [`crate::StoreError::CorruptRow`], naming table and key.
     #[default]
     Fail,
-    /// Leave the row out of every answer, report it, and keep it on disk until it is deleted or
-    /// overwritten.
+    /// Leave the row out of searches and scrolls, report it, and keep it on disk until it is deleted
+    /// or overwritten. Asking for it by its key still fails. A store without indexes reads no row
+    /// before it is asked for, so it reports none.
     Quarantine,
 }
 
@@ -208,7 +209,7 @@ impl OpenOptions {
     }
 
     /// Milliseconds since the Unix epoch from here instead of the system clock.
-    #[cfg(feature = "testing")]
+    #[cfg(any(test, feature = "testing"))]
     #[must_use]
     pub fn clock(mut self, clock: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.clock = Some(Arc::new(clock));

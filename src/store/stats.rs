@@ -32,8 +32,7 @@ pub struct TableStats {
     pub distinct_vectors: usize,
     /// Bytes in memory.
     pub memory: MemoryStats,
-    /// Bytes of this table's rows on disk, encoded vectors and keys included, as far as the
-    /// backend knows.
+    /// Bytes of the file, all tables together; none where there is no file.
     pub bytes_on_disk: Option<u64>,
 }
 

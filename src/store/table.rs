@@ -341,9 +341,12 @@ impl Table {
         Ok(keys.into_iter().collect())
     }
 
-    /// Whether a damaged row is left out; those of a table that is being loaded are not known yet.
+    /// Whether a damaged row is left out. Those of a table that is being loaded are not known yet,
+    /// those of one that is never loaded not at all.
     fn is_quarantined(&self, key: &[u8]) -> bool {
-        let all = self.core.options.on_corrupt == OnCorrupt::Quarantine && self.table.is_opening();
+        let options = &self.core.options;
+        let unknown = self.table.is_opening() || !options.builds_indexes();
+        let all = options.on_corrupt == OnCorrupt::Quarantine && unknown;
         all || self.table.quarantined.lock().contains_key(key)
     }
 
