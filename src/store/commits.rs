@@ -12,6 +12,13 @@ use crate::inner_storage::{Backend, Change, Durability};
 /// A commit of so many changes takes longer than most windows of `Durability::Within`.
 const CHANGES_LONG: usize = 4_096;
 
+/// Whether these changes take long to commit.
+fn is_long(changes: &[Change]) -> bool {
+    let is_long =
+        |change: &Change| matches!(change, Change::ReplaceLinks { .. } | Change::DropTable(_));
+    changes.len() >= CHANGES_LONG || changes.iter().any(is_long)
+}
+
 /// All that writes to the backend goes through here: the one writer, and the thread that flushes,
 /// which waits for a commit under way but not for its links.
 pub(crate) struct Commits {
@@ -59,12 +66,16 @@ impl Commits {
         durability: Durability,
     ) -> Result<(), StoreError> {
         let turn = self.turn.lock();
+        // It may have failed, in a flush, while this one waited.
+        self.health.check()?;
         let keeps_a_window = matches!(self.durability, Durability::Within(_));
-        if keeps_a_window && changes.len() >= CHANGES_LONG && self.are_unsynced() {
+        if keeps_a_window && is_long(changes) && self.are_unsynced() {
             // What was acknowledged before would have to wait for this one.
             self.flush_in_turn(&turn)?;
         }
-        self.backend.commit(changes, durability)?;
+        let committed = self.backend.commit(changes, durability);
+        // Before anybody has the next turn: a flush after it would seem to have saved everything.
+        committed.inspect_err(|error| self.health.note("commit", error))?;
         if durability != Durability::Immediate {
             self.unsynced.store(true, Ordering::Release);
         }
@@ -78,10 +89,38 @@ impl Commits {
 
     /// As `flush`, where there may be something to do.
     pub(crate) fn flush_unsynced(&self) -> Result<(), StoreError> {
+        if !self.are_unsynced() {
+            return Ok(());
+        }
+        let turn = self.turn.lock();
         match self.are_unsynced() {
-            true => self.flush(),
+            true => self.flush_in_turn(&turn),
             false => Ok(()),
         }
+    }
+
+    /// Whether a write that has been committed and published may be acknowledged: under the weaker
+    /// durabilities not once a flush, which may have been that of its commit, has failed.
+    pub(crate) fn check_acknowledgeable(&self) -> Result<(), StoreError> {
+        match self.health.check() {
+            Err(error) if self.durability != Durability::Immediate => {
+                Err(StoreError::OutcomeUnknown {
+                    source: error.chain().into(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn compact(&self) -> Result<bool, StoreError> {
+        let _turn = self.turn.lock();
+        self.backend.compact()
+    }
+
+    /// Nothing is committed or flushed from here on, and nothing is under way.
+    pub(crate) fn close(&self) {
+        let _turn = self.turn.lock();
+        self.health.close();
     }
 
     fn flush_in_turn(&self, _turn: &MutexGuard<'_, ()>) -> Result<(), StoreError> {
@@ -103,14 +142,19 @@ mod tests {
     use crate::row::VectorRow;
     use crate::schema::TableSchema;
 
-    /// Remembers the changes of each commit; a flush has none.
+    /// Remembers the changes of each commit; a flush has none. A commit of nothing fails.
     #[derive(Default)]
     struct Heard(Mutex<Vec<Option<usize>>>);
 
     impl Backend for Heard {
         fn commit(&self, changes: &[Change], _: Durability) -> Result<(), StoreError> {
             self.0.lock().push(Some(changes.len()));
-            Ok(())
+            match changes {
+                [] => Err(StoreError::OutcomeUnknown {
+                    source: "no disk".into(),
+                }),
+                _ => Ok(()),
+            }
         }
 
         fn flush(&self) -> Result<(), StoreError> {
@@ -158,8 +202,7 @@ mod tests {
         commits.commit(&changes(CHANGES_LONG)).unwrap();
         commits.flush_unsynced().unwrap();
         commits.flush_unsynced().unwrap();
-        let all = heard.0.lock().clone();
-        all
+        heard.0.lock().clone()
     }
 
     #[test]
@@ -171,6 +214,40 @@ mod tests {
         );
         assert_eq!(heard(Durability::Volatile), [long, short, long, None]);
         assert_eq!(heard(Durability::Immediate), [long, short, long]);
+    }
+
+    #[test]
+    fn after_a_failed_commit_nothing_is_said_to_be_saved() {
+        let heard = Arc::new(Heard::default());
+        let commits = Commits::new(
+            Arc::clone(&heard) as _,
+            Arc::default(),
+            Durability::Within(5),
+        );
+        commits.commit(&changes(1)).unwrap();
+        commits.check_acknowledgeable().unwrap();
+        let failed = commits.commit_with(&[], Durability::Immediate);
+        assert!(matches!(failed, Err(StoreError::OutcomeUnknown { .. })));
+        assert!(matches!(commits.flush(), Err(StoreError::Failed { .. })));
+        let next = commits.commit(&changes(1));
+        assert!(matches!(next, Err(StoreError::Failed { .. })));
+        let told = commits.check_acknowledgeable();
+        assert!(matches!(told, Err(StoreError::OutcomeUnknown { .. })));
+        assert_eq!(*heard.0.lock(), [Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn nothing_is_flushed_after_a_close() {
+        let heard = Arc::new(Heard::default());
+        let commits = Commits::new(
+            Arc::clone(&heard) as _,
+            Arc::default(),
+            Durability::Volatile,
+        );
+        commits.commit(&changes(1)).unwrap();
+        commits.close();
+        assert!(matches!(commits.flush_unsynced(), Err(StoreError::Closed)));
+        assert_eq!(*heard.0.lock(), [Some(1)]);
     }
 
     #[test]

@@ -43,6 +43,20 @@ impl Health {
             .compare_exchange(HEALTHY, FAILED, Ordering::AcqRel, Ordering::Acquire);
     }
 
+    /// Refuses all further work after an error that leaves no other way.
+    pub(crate) fn note(&self, op: &str, error: &StoreError) {
+        let latched = matches!(
+            error,
+            StoreError::OutcomeUnknown { .. }
+                | StoreError::Storage { .. }
+                | StoreError::StorageFull { .. }
+                | StoreError::Failed { .. }
+        );
+        if latched {
+            self.fail(format!("{op} failed: {}", error.chain()));
+        }
+    }
+
     /// Refuses all further work because the caller closed the store. `false` when it already was.
     pub(crate) fn close(&self) -> bool {
         self.state.swap(CLOSED, Ordering::AcqRel) != CLOSED

@@ -192,16 +192,15 @@ impl VectorStore {
         committed: impl FnOnce(),
     ) -> Result<(), StoreError> {
         let core = &self.core;
-        core.commits
-            .commit(changes)
-            .inspect_err(|error| core.note_failure("commit", error))?;
+        core.commits.commit(changes)?;
         committed();
         core.refresh_snapshot().map_err(|error| {
             core.note_failure("snapshot", &error);
             StoreError::OutcomeUnknown {
                 source: error.chain().into(),
             }
-        })
+        })?;
+        core.commits.check_acknowledgeable()
     }
 
     /// The schema of every table, in order of their names.
@@ -329,7 +328,9 @@ impl VectorStore {
         }
     }
 
-    /// Proves what can be proved: every stored byte, every row against its index, every index.
+    /// Proves what can be proved: every stored row, its metadata and every group of links against
+    /// their checksums, every row against its index, every index. The file's pages are proved by an
+    /// open, as [`Verify`](crate::Verify) says.
     /// Clean-up of the indexes that is pending is done first. Writers wait meanwhile; readers do
     /// not.
     ///
@@ -381,7 +382,7 @@ impl VectorStore {
         core.release_snapshot();
         let started = Instant::now();
         let compacted = loop {
-            match core.backend.compact() {
+            match core.commits.compact() {
                 Err(StoreError::Busy { .. }) if started.elapsed() < COMPACT_PATIENCE => {
                     std::thread::sleep(Duration::from_millis(2));
                 }
@@ -434,7 +435,7 @@ impl VectorStore {
             Ok(()) => core.commits.flush_unsynced(),
             Err(_) => Ok(()),
         };
-        core.health.close();
+        core.commits.close();
         core.unregister_all();
         core.release_snapshot();
         flushed.and(core.backend.close())

@@ -22,8 +22,10 @@ impl OpenOptions {
     /// # Errors
     ///
     /// [`StoreError::NotAStore`], [`StoreError::NewerFormat`], [`StoreError::CorruptFile`],
-    /// [`StoreError::CorruptRow`], [`StoreError::AlreadyOpen`], [`StoreError::Io`] or
-    /// [`StoreError::Cancelled`]. A file that is not ours is left byte for byte as it was.
+    /// [`StoreError::CorruptRow`], [`StoreError::AlreadyOpen`], [`StoreError::Io`],
+    /// [`StoreError::Cancelled`], [`StoreError::Unsupported`] for a turbo table without the feature
+    /// `turbo`, or a failure to write ([`StoreError::Storage`], [`StoreError::StorageFull`]). A
+    /// file that is not ours is left byte for byte as it was.
     pub fn open(&self, path: impl AsRef<Path>) -> Result<VectorStore, StoreError> {
         let started = Instant::now();
         self.report_stage(OpenStage::Check, None, 0, started)?;

@@ -117,8 +117,8 @@ impl OpenOptions {
     }
 
     /// Whether indexes are built. Default: yes for a store that writes, no for a read-only one,
-    /// which then answers `get`, `scroll`, `count` and `stats` at once and nothing else. A store
-    /// that writes always builds them.
+    /// which then reads rows (by key and by `scroll`), counts, checks and copies at once, and does
+    /// not search. A store that writes always builds them.
     #[must_use]
     pub fn index(mut self, index: bool) -> Self {
         self.index = Some(index);
@@ -326,7 +326,8 @@ pub struct OpenReport {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub enum Return {
-    /// Nothing more: no row is read for it.
+    /// Nothing more: no row is read for it. (Tables whose rows are not whole in memory read those
+    /// that may be among the nearest, to score them.)
     Keys,
     /// The metadata and timestamps.
     #[default]

@@ -62,9 +62,7 @@ impl StoreCore {
         let mut record = table.record.clone();
         record.turbo = Some(fit.clone());
         let change = Change::PutTable(Box::new(record));
-        self.commits
-            .commit(&[change])
-            .inspect_err(|error| self.note_failure("commit", error))?;
+        self.commits.commit(&[change])?;
         *table.fit.lock() = Some(fit);
         *table.fitted_below.lock() = next;
         self.refresh_snapshot()?;

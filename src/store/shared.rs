@@ -29,13 +29,15 @@ const LOOKED_UP: usize = if cfg!(test) { 200 } else { 1 << 19 };
 
 /// The state behind every `VectorStore` and `Table` handle.
 ///
-/// Lock order: `seat`, then `tables`, then one table's `hints`, then its `state`, then its `pinned`, then `latest`.
+/// Lock order: `seat`, then `tables`, then one table's `hints`, then its `state`, then its `pinned`, then `latest`;
+/// the turn of `commits` is last of all.
 pub(crate) struct StoreCore {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) capabilities: Capabilities,
     pub(crate) options: OpenOptions,
     pub(crate) health: Arc<Health>,
-    /// Whoever holds the seat is the one writer: of the backend, of every index, of the registry.
+    /// Whoever holds the seat is the one writer: of every index, of the registry and, but for flushes,
+    /// of the backend.
     pub(crate) seat: Arc<Mutex<Seat>>,
     pub(crate) queue: Queue,
     tables: RwLock<HashMap<String, Arc<TableCore>>>,

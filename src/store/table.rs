@@ -22,8 +22,8 @@ const SCROLL_LIMIT_MAX: usize = 1 << 20;
 
 /// A table of an open store: cheap to clone, free to share between threads.
 ///
-/// After the table is dropped every call answers [`StoreError::UnknownTable`]; after the store is
-/// closed, [`StoreError::Closed`].
+/// After the table is dropped every read and every write of a row answers
+/// [`StoreError::UnknownTable`]; after the store is closed, [`StoreError::Closed`].
 #[derive(Clone)]
 pub struct Table {
     core: Arc<StoreCore>,
@@ -67,7 +67,9 @@ impl Table {
     ///
     /// [`StoreError::DimensionMismatch`], [`StoreError::Encoding`] or [`StoreError::Limit`] for a
     /// row that cannot be stored, and the failures of the backend. Nothing has then changed,
-    /// except after [`StoreError::OutcomeUnknown`].
+    /// except after [`StoreError::OutcomeUnknown`]. After that, and where a commit ends in
+    /// [`StoreError::Storage`] or [`StoreError::StorageFull`], the store answers
+    /// [`StoreError::Failed`] until it is opened again.
     pub fn upsert(
         &self,
         key: impl Into<RowKey>,
@@ -228,7 +230,8 @@ impl Table {
     /// # Errors
     ///
     /// [`StoreError::DimensionMismatch`], [`StoreError::Encoding`] for a query that is not
-    /// finite, [`StoreError::NoIndex`], or a failure to read the hits.
+    /// finite or beyond what rows may have, [`StoreError::Limit`] for a `max_distance` that is not a
+    /// number, [`StoreError::NoIndex`], or a failure to read the hits.
     pub fn search(&self, query: &[f32], options: &SearchOptions) -> Result<Vec<Hit>, StoreError> {
         Search::new(&self.core, &self.table, query, options)?.run()
     }
@@ -266,8 +269,9 @@ impl Table {
         }
     }
 
-    /// A page of rows in key order, beginning after the key `after`. Each row carries what
-    /// `returning` says, and its timestamps.
+    /// A page of at most `limit` rows (1,048,576 where it is more) in key order, beginning after the
+    /// key `after`. Each row carries what `returning` says, and its timestamps. With a `limit` of 0
+    /// there is nothing to go on from.
     ///
     /// # Errors
     ///
@@ -315,8 +319,14 @@ impl Table {
     ) -> Result<Vec<RowKey>, StoreError> {
         let mut keys = BTreeSet::new();
         let ordered = matches!(reader, Reader::Snapshot(_));
+        let quarantined = |key: &[u8]| self.table.quarantined.lock().contains_key(key);
+        let has_quarantined = !self.table.quarantined.lock().is_empty();
         reader.scan_after(&self.table.key, after, &mut |row| {
             let key = match row {
+                // Whole, and not a row of this table all the same.
+                Ok(row) if has_quarantined && quarantined(row.key) => {
+                    return Ok(ControlFlow::Continue(()));
+                }
                 Ok(row) => row.key.to_vec(),
                 Err(StoreError::CorruptRow { key, .. }) if self.is_quarantined(&key) => {
                     return Ok(ControlFlow::Continue(()));
@@ -417,7 +427,8 @@ impl Table {
     }
 
     /// Proves what can be proved about this table: every stored row whole and in the index, the
-    /// index sound and every row of it reachable. Writers wait meanwhile.
+    /// index sound and every row of it reachable. Writers wait meanwhile. Metadata that is stored
+    /// apart from its row is read by the check of the whole store alone.
     ///
     /// # Errors
     ///

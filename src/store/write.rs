@@ -142,7 +142,6 @@ impl StoreCore {
             for change in &tables {
                 change.table.unpin();
             }
-            self.note_failure("commit", &error);
             return Err(error);
         }
         drop(changes);
@@ -157,21 +156,12 @@ impl StoreCore {
         for change in tables {
             self.publish_table(seat, change)?;
         }
-        Ok(())
+        self.commits.check_acknowledgeable()
     }
 
     /// Marks the store failed where an error leaves no other way.
     pub(crate) fn note_failure(&self, op: &str, error: &StoreError) {
-        let latched = matches!(
-            error,
-            StoreError::OutcomeUnknown { .. }
-                | StoreError::Storage { .. }
-                | StoreError::StorageFull { .. }
-                | StoreError::Failed { .. }
-        );
-        if latched {
-            self.health.fail(format!("{op} failed: {}", error.chain()));
-        }
+        self.health.note(op, error);
     }
 
     /// Brings one table's index to what was committed. A panic in here is a bug of the index and

@@ -319,6 +319,8 @@ impl Backend for RedbBackend {
     }
 
     fn flush(&self) -> Result<(), StoreError> {
+        // A failed commit may have been the one that was to make others durable.
+        self.health.check()?;
         if self.read_only || !self.unsynced.load(Ordering::Acquire) {
             return self
                 .db

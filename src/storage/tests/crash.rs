@@ -153,6 +153,11 @@ fn a_failed_sync_has_an_unknown_outcome_and_ends_the_handle() {
                     matches!(refused, Err(StoreError::Failed { .. })),
                     "{refused:?}"
                 );
+                let flushed = backend.flush();
+                assert!(
+                    matches!(flushed, Err(StoreError::Failed { .. })),
+                    "{flushed:?}"
+                );
                 drop(backend);
                 let backend = RedbBackend::open_sim(&disk).unwrap();
                 let reopened = state(&backend).unwrap();
