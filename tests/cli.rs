@@ -297,6 +297,38 @@ fn an_import_resumes() {
 }
 
 #[test]
+fn an_import_into_a_table_of_another_shape_is_refused() {
+    let cli = Cli::with_docs("20");
+    let base = fixture("base.npy");
+    let import = |shape: &[&'static str]| {
+        [
+            &["import", "a.db", "docs", &base, "--limit", "5", "--create"],
+            shape,
+        ]
+        .concat()
+    };
+    for (shape, is) in [
+        (["--distance", "euclidean"], "distance cosine"),
+        (["--codec", "f32"], "codec int8_quantized"),
+        (["--index", "flat"], "index hnsw"),
+        (["--resident", "full"], "resident compact"),
+        (["--m", "64"], "m 16"),
+        (["--m0", "64"], "m0 32"),
+        (["--ef-construction", "64"], "ef-construction 200"),
+        (["--ef-search", "64"], "ef-search 50"),
+        (["--seed", "64"], "seed "),
+    ] {
+        let refused = cli.refusal(&import(&shape));
+        let told = format!("table docs is there already, with {is}");
+        assert!(refused.contains(&told), "{refused}");
+        assert_eq!(cli.json(&["stats", "a.db"])["tables"][0]["live_rows"], 20);
+    }
+    let same = ["--index", "hnsw", "--codec", "int8_quantized", "--m", "16"];
+    cli.text(&import(&same));
+    assert_eq!(cli.json(&["stats", "a.db"])["tables"][0]["live_rows"], 25);
+}
+
+#[test]
 fn keys_are_row_numbers_unless_told_otherwise() {
     let cli = Cli::new();
     cli.text(&[

@@ -65,6 +65,7 @@ struct Fit {
 pub(crate) fn open(args: &BenchOpenArgs, how: How, out: &mut Out) -> Result<ExitCode> {
     ensure!(args.opens > 0, "--opens 0 measures nothing");
     ensure!(!args.rows.is_empty(), "--rows names no number of rows");
+    ensure!(!args.rows.contains(&0), "--rows 0 measures nothing");
     for &percent in &args.changed {
         ensure!(
             (0.0..=50.0).contains(&percent),

@@ -6,12 +6,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::json;
-use vecstash::{NewRow, Table, TableSchema, VectorStore, limits};
+use vecstash::{
+    Codec, Distance, HnswParams, NewRow, Residence, Table, TableSchema, VectorStore, limits,
+};
 
 use super::args::{ImportArgs, ShapeArgs};
 use super::open::{self, Access, How};
 use super::report::{self, Out, count, seconds};
 use super::source::Source;
+use super::tables::index_name;
 
 /// What an import did so far.
 #[derive(Default)]
@@ -132,9 +135,10 @@ fn table_for(store: &VectorStore, args: &ImportArgs, dim: Option<usize>) -> Resu
             let dim = new_dim(dim)?;
             store.create_table_with(args.shape.schema(&args.table, dim), args.shape.options())?
         }
-        (Some(schema), _) => {
-            args.shape.check_against(&schema)?;
-            open::table(store, &args.table)?
+        (Some(_), _) => {
+            let table = open::table(store, &args.table)?;
+            args.shape.check_against(&table)?;
+            table
         }
     };
     if let Some(got) = dim {
@@ -171,24 +175,40 @@ impl ShapeArgs {
     }
 
     /// Refuses to import into a table that is not what the command line describes.
-    fn check_against(&self, there: &TableSchema) -> Result<()> {
-        if let Some(distance) = self.distance
-            && there.distance != distance.into()
-        {
-            bail!(
-                "table {} is there already, with distance {}",
-                there.name,
-                there.distance
-            );
-        }
-        if let Some(codec) = self.codec
-            && there.codec != codec.into()
-        {
-            bail!(
-                "table {} is there already, with codec {}",
-                there.name,
-                there.codec
-            );
+    fn check_against(&self, there: &Table) -> Result<()> {
+        let schema = there.schema();
+        let HnswParams {
+            m,
+            m0,
+            ef_construction,
+            ef_search,
+            seed,
+        } = schema.hnsw;
+        let residence = |resident: Residence| format!("{resident:?}").to_lowercase();
+        let index = self.index.map(|asked| index_name(asked.into()).to_string());
+        let number = |number: Option<usize>| number.map(|number| number.to_string());
+        let distance = self.distance.map(|asked| Distance::from(asked).to_string());
+        let codec = self.codec.map(|asked| Codec::from(asked).to_string());
+        let resident = self.resident.map(|asked| residence(asked.into()));
+        let ef_asked = (number(self.ef_construction), number(self.ef_search));
+        for (what, asked, is) in [
+            ("distance", distance, schema.distance.to_string()),
+            ("codec", codec, schema.codec.to_string()),
+            ("index", index, index_name(there.stats()?.index).to_string()),
+            ("resident", resident, residence(there.options().resident)),
+            ("m", number(self.m), m.to_string()),
+            ("m0", number(self.m0), m0.to_string()),
+            ("ef-construction", ef_asked.0, ef_construction.to_string()),
+            ("ef-search", ef_asked.1, ef_search.to_string()),
+            (
+                "seed",
+                self.seed.map(|asked| asked.to_string()),
+                seed.to_string(),
+            ),
+        ] {
+            if asked.is_some_and(|asked| asked != is) {
+                bail!("table {} is there already, with {what} {is}", there.name());
+            }
         }
         Ok(())
     }

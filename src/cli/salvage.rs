@@ -33,6 +33,8 @@ struct Answer {
     src: std::path::PathBuf,
     dst: std::path::PathBuf,
     complete: bool,
+    /// Tables whose records are damaged.
+    lost_tables: Vec<String>,
     tables: Vec<TableAnswer>,
 }
 
@@ -67,8 +69,8 @@ pub(crate) fn run(args: &SalvageArgs, out: &mut Out) -> Result<ExitCode> {
         args.dst.display()
     );
     let mut reader = Reader::start(args, None, None, false)?;
-    let tables = match reader.next()? {
-        Event::Frame(Frame::Tables(tables)) => tables,
+    let (tables, lost_tables) = match reader.next()? {
+        Event::Frame(Frame::Tables(tables, lost)) => (tables, lost),
         Event::Frame(Frame::Failed(reason)) | Event::Gone(reason) | Event::Hung(reason) => {
             bail!(
                 "the list of tables of {} cannot be read: {reason}",
@@ -82,9 +84,13 @@ pub(crate) fn run(args: &SalvageArgs, out: &mut Out) -> Result<ExitCode> {
     let mut answer = Answer {
         src: args.src.clone(),
         dst: args.dst.clone(),
-        complete: true,
+        complete: lost_tables.is_empty(),
+        lost_tables,
         tables: Vec::new(),
     };
+    for name in &answer.lost_tables {
+        out.say(format!("{name}: lost, its record is damaged"))?;
+    }
     let next = tables
         .iter()
         .map(|record| record.id.get().saturating_add(1))
@@ -287,7 +293,7 @@ impl Walk<'_> {
                         pass.hung = true;
                         break;
                     }
-                    Event::Frame(Frame::Tables(_)) => bail!("the reader sent tables among rows"),
+                    Event::Frame(Frame::Tables(..)) => bail!("the reader sent tables among rows"),
                 }
             }
             if !advanced {

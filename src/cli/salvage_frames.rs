@@ -30,8 +30,8 @@ const FAILED: u8 = b'X';
 /// What a reader says.
 #[derive(PartialEq, Debug)]
 pub(crate) enum Frame {
-    /// Every table.
-    Tables(Vec<TableRecord>),
+    /// Every table, and the names of those whose records are damaged.
+    Tables(Vec<TableRecord>, Vec<String>),
     /// The next row.
     Row(RowId, VectorRow),
     /// There are no more rows; this many did not pass their checksum.
@@ -56,7 +56,10 @@ pub(crate) fn read(args: &SalvageReadArgs) -> Result<ExitCode> {
 fn frames(args: &SalvageReadArgs, out: &mut impl Write) -> Result<Frame> {
     let source = Salvage::open(&args.src)?;
     let Some(id) = args.table_id else {
-        return Ok(Frame::Tables(source.tables()?));
+        return Ok(Frame::Tables(
+            source.tables()?,
+            source.lost_tables().to_vec(),
+        ));
     };
     let after = args.after.as_deref().map(from_hex).transpose()?;
     let mut failure = None;
@@ -87,7 +90,7 @@ fn frames(args: &SalvageReadArgs, out: &mut impl Write) -> Result<Frame> {
 
 pub(crate) fn write(out: &mut impl Write, frame: &Frame) -> Result<()> {
     let (kind, body) = match frame {
-        Frame::Tables(tables) => (TABLES, serde_json::to_vec(tables)?),
+        Frame::Tables(tables, lost) => (TABLES, serde_json::to_vec(&(tables, lost))?),
         Frame::Row(id, row) => (ROW, encode_row(*id, row)?),
         Frame::End { damaged } => (END, damaged.to_le_bytes().to_vec()),
         Frame::Failed(reason) => (FAILED, reason.as_bytes().to_vec()),
@@ -119,7 +122,10 @@ pub(crate) fn next(input: &mut impl Read) -> Result<Option<Frame>> {
         return Ok(None);
     }
     Ok(Some(match kind {
-        TABLES => Frame::Tables(serde_json::from_slice(&body)?),
+        TABLES => {
+            let (tables, lost) = serde_json::from_slice(&body)?;
+            Frame::Tables(tables, lost)
+        }
         ROW => {
             let (id, row) = decode_row(&body)?;
             Frame::Row(id, row)
@@ -236,7 +242,7 @@ mod tests {
     #[test]
     fn frames_go_there_and_back() {
         let frames = [
-            Frame::Tables(Vec::new()),
+            Frame::Tables(Vec::new(), vec!["lost".to_string()]),
             Frame::Row(RowId::new(u64::MAX), row()),
             Frame::End { damaged: 3 },
             Frame::Failed("why".to_string()),

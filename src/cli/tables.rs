@@ -100,6 +100,7 @@ pub(crate) fn stats(args: &StatsArgs, how: How, out: &mut Out) -> Result<ExitCod
         .map(|name| store.stats(name))
         .collect::<Result<Vec<TableStats>, _>>()?;
     let file = store.bytes_on_disk()?;
+    let is_only = store.tables().len() == 1;
     let document = json!({ "file_bytes": file, "indexed": args.memory, "tables": stats });
     out.answer(&document, || {
         let mut text = String::new();
@@ -108,7 +109,7 @@ pub(crate) fn stats(args: &StatsArgs, how: How, out: &mut Out) -> Result<ExitCod
         }
         for table in &stats {
             text.push('\n');
-            text.push_str(&describe(table, stats.len() == 1, args.memory));
+            text.push_str(&describe(table, is_only, args.memory));
         }
         text
     })?;

@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::ids::{RowId, TableId};
 use crate::inner_storage::file::{Access, Guard};
 use crate::inner_storage::format::{self, RowShape, StoredMetadata};
-use crate::inner_storage::{metadata, sniff};
+use crate::inner_storage::{check, metadata, sniff};
 use crate::row::VectorRow;
 use crate::schema::TableRecord;
 
@@ -36,6 +36,7 @@ pub struct Salvage {
     db: ReadOnlyDatabase,
     health: Health,
     tables: Vec<TableRecord>,
+    lost_tables: Vec<String>,
 }
 
 /// How far a walk over one table got.
@@ -94,7 +95,7 @@ impl Salvage {
             .set_cache_size(super::options::CACHE_BYTES)
             .open_read_only_with_backend(guard)
             .map_err(|error| health.error(OP, error))?;
-        let mut tables = Vec::new();
+        let (mut tables, mut lost_tables) = (Vec::new(), Vec::new());
         {
             let fail = |error: redb::Error| health.error(OP, error);
             let txn = db.begin_read().map_err(|e| fail(e.into()))?;
@@ -102,10 +103,18 @@ impl Salvage {
             for entry in schemas.iter().map_err(|e| fail(e.into()))? {
                 let (name, value) = entry.map_err(|e| fail(e.into()))?;
                 // A damaged record says nothing about its rows: its table is lost.
-                tables.extend(format::decode_schema(name.value(), value.value()));
+                match format::decode_schema(name.value(), value.value()) {
+                    Ok(record) => tables.push(record),
+                    Err(_) => lost_tables.push(name.value().to_owned()),
+                }
             }
         }
-        Ok(Self { db, health, tables })
+        Ok(Self {
+            db,
+            health,
+            tables,
+            lost_tables,
+        })
     }
 
     /// Every table whose record is whole.
@@ -115,6 +124,12 @@ impl Salvage {
     /// None at present.
     pub fn tables(&self) -> Result<Vec<TableRecord>, StoreError> {
         Ok(self.tables.clone())
+    }
+
+    /// Names of the tables whose records are damaged, so that nothing can be read of their rows.
+    #[must_use]
+    pub fn lost_tables(&self) -> &[String] {
+        &self.lost_tables
     }
 
     /// Shows the rows of `table` that are whole, with their metadata, in key order after `after`;
@@ -186,6 +201,7 @@ fn whole(
     payloads: Option<&redb::ReadOnlyTable<u64, tables::Bytes>>,
 ) -> Option<(RowId, VectorRow)> {
     let row = format::decode_row(shape, key, bytes).ok()?;
+    check::row_id(row.id).ok()?;
     let metadata = match row.metadata {
         StoredMetadata::Inline(json) => metadata::decode(json).ok()?,
         StoredMetadata::Apart { len } => {

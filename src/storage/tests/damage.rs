@@ -139,6 +139,22 @@ fn salvage_takes_what_is_whole_and_leaves_the_file_as_it_is() {
 }
 
 #[test]
+fn salvage_names_the_tables_it_can_say_nothing_about() {
+    let folder = TempDir::new().unwrap();
+    let path = store(&folder);
+    let schemas = redb::TableDefinition::<&str, &[u8]>::new("schemas");
+    tamper(&path, |txn| {
+        let mut schemas = txn.open_table(schemas).unwrap();
+        schemas.insert("docs", b"nonsense".as_slice()).unwrap();
+    });
+    let salvage = Salvage::open(&path).unwrap();
+    assert_eq!(salvage.lost_tables(), ["docs"]);
+    let tables = salvage.tables().unwrap();
+    let names: Vec<&str> = tables.iter().map(|table| &*table.schema.name).collect();
+    assert_eq!(names, ["answers"]);
+}
+
+#[test]
 fn a_flipped_bit_in_a_file_is_found_and_the_file_left_as_it_is() {
     let folder = TempDir::new().unwrap();
     let path = store(&folder);
