@@ -9,7 +9,8 @@
 //!
 //! Last, what links in the file cost: the set is imported in batches of 1,000 into two `Int8Quantized`
 //! tables, batch by batch in turns, one of which keeps its links from half of the rows on, so that
-//! the links of the first half are written at once. The links' bytes are read from the file.
+//! the links of the first half are written at once. The links' bytes are read from the
+//! closed file: a close may have written them anew, which the rates leave out.
 //!
 //! `common/mod.rs` says how to run this on other data. The files are written under `TMPDIR`.
 //!
@@ -42,7 +43,7 @@ const RAW: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const LINKS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("links/1");
 /// Rows of a transaction where the cost of links is measured.
 const IMPORT_BATCH: usize = 1_000;
-/// As vecstash's own default.
+/// More than vecstash's own default of 2 MiB: a file that nothing else writes gains from it.
 const CACHE_BYTES: usize = 32 << 20;
 const READ_AT_ONCE: usize = 1_000;
 /// Stands for what a row needs beside its vector: ids, timestamps, lengths, checksum.

@@ -121,7 +121,7 @@ pub enum StoreError {
     /// The index refused.
     #[error("index failed")]
     Index(#[from] IndexError),
-    /// A failure of a user's own backend.
+    /// A failure of a user's own backend, or what is wrong with what a backend holds.
     #[error("backend: {0}")]
     Backend(String),
     /// The name cannot be a table's.

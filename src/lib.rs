@@ -74,12 +74,17 @@
 //! | 2 | `index/` | slots and codes: HNSW, flat, turbo. No I/O, no keys |
 //! | 2 | `storage/` | keys and bytes: the on-disk format, redb, memory. No geometry |
 //! | 1 | `encoding/`, `schema`, `row` | what a vector, a table and a row are |
-//! | 0 | `kernel/`, `distance`, `error`, `ids`, `limits` | arithmetic, names, numbers |
+//! | 0 | `kernel/`, `distance`, `error`, `ids`, `limits`, `numbers`, `pool` | arithmetic, names, numbers, threads |
 //!
 //! # Features
 //!
 //! `turbo` (default): the turbo index. `cli`: the `vecstash` command. `testing`: the disk
 //! simulator and the clock of the fault tests, not a stable interface.
+//!
+//! # Environment
+//!
+//! `VECSTASH_KERNEL` (`scalar`, `avx2`, `avxvnni`, `avx512`, `neon`) names the SIMD kernels to use in
+//! place of the best that the CPU has. Answers are the same with all of them.
 
 #![deny(unsafe_code)]
 

@@ -1,5 +1,5 @@
 //! Proves that readers and writers in parallel see only what was written, that searches go on
-//! inside a burst of writes, and that writers share their commits (row 19 of FAULTS.md).
+//! inside a burst of writes, and that writers share their commits.
 
 mod common_fault;
 

@@ -1,6 +1,6 @@
 //! Proves that a damaged file gives identical data or a typed error, never a wrong row and never a
-//! panic, and that damaged row bytes on sound pages are named, quarantined and repaired (rows 9
-//! and 17 of FAULTS.md). Run in release too: debug builds of redb assert more.
+//! panic, and that damaged row bytes on sound pages are named, quarantined and repaired.
+//! Run in release too: debug builds of redb assert more.
 
 mod common_fault;
 

@@ -1,5 +1,5 @@
 //! Proves that `kill -9` of a writing process loses nothing that was acknowledged and leaves
-//! nothing half done (rows 1 and 2 of FAULTS.md, INV after each kill).
+//! nothing half done, checked after each kill.
 //!
 //! The test binary starts itself again as the writer. The writer tells each operation before it
 //! begins and after it is acknowledged, one `write` a message on its stderr; the parent kills it

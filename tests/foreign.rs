@@ -1,5 +1,5 @@
 //! Proves that a file that is not ours is told apart by type and left byte-identical, and that a
-//! second handle or process is turned away without harm to the first (rows 11 and 12 of FAULTS.md).
+//! second handle or process is turned away without harm to the first.
 
 mod common_fault;
 

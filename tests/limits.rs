@@ -1,6 +1,5 @@
 //! Proves that every argument beyond a limit is refused by a typed error that names the value, the
-//! limit and the remedy, with nothing changed, and that what is accepted survives a reopen (rows
-//! 15 and 16 of FAULTS.md).
+//! limit and the remedy, with nothing changed, and that what is accepted survives a reopen.
 
 mod common_fault;
 

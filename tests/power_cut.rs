@@ -1,6 +1,6 @@
 //! Proves on a simulated disk that a power cut at any moment loses nothing acknowledged, whatever
 //! the disk did with unsynced writes; that a failed sync, read or write is a typed error that ends
-//! the handle and nothing else (rows 3 to 8 of FAULTS.md).
+//! the handle and nothing else.
 
 #![cfg(feature = "testing")]
 
@@ -442,7 +442,7 @@ fn every_write_fails_once_for_want_of_space() {
     );
 }
 
-/// FAULTS.md section 1: every write transaction is a two-phase commit, which is two syncs.
+/// Every write transaction is a two-phase commit, which is two syncs.
 #[test]
 fn a_lone_commit_takes_two_syncs() {
     let disk = Disk::new();

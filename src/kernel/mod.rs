@@ -16,7 +16,7 @@ mod pairs;
 mod prefetch;
 mod probe;
 mod scalar;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,5 @@
 //! What the fault tests share: random operations, the model that says what a store must hold, and
-//! INV of FAULTS.md section 3 as one function.
+//! the checks of what it holds (INV) as one function.
 
 #![allow(dead_code)]
 

@@ -1,4 +1,4 @@
-//! What these tests know of the file itself: redb, and the names of DESIGN.md section 4.
+//! What these tests know of the file itself: redb, and the names of its tables.
 
 use std::path::Path;
 
