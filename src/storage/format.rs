@@ -276,6 +276,9 @@ pub(super) fn decode_row<'a>(
             header.dim, shape.codec, shape.dim
         ));
     }
+    if header.id >= limits::ROW_ID_END {
+        return Err(format!("row id {} was never handed out", header.id));
+    }
     let apart = header.flags & METADATA_APART != 0;
     let params_len = usize::from(header.params_len);
     let metadata_len = header.metadata_len as usize;

@@ -55,6 +55,11 @@ impl Commits {
         self.unsynced.load(Ordering::Acquire)
     }
 
+    /// Whether acknowledged writes may not be durable yet.
+    pub(crate) fn owes_a_flush(&self) -> bool {
+        self.durability != Durability::Immediate && self.are_unsynced()
+    }
+
     /// Commits with the durability that the caller of the store chose.
     pub(crate) fn commit(&self, changes: &[Change]) -> Result<(), StoreError> {
         self.commit_with(changes, self.durability)
@@ -138,7 +143,7 @@ impl Commits {
 mod tests {
     use super::*;
     use crate::ids::TableId;
-    use crate::inner_storage::RowVisitor;
+    use crate::inner_storage::{RowVisitor, TableKey};
     use crate::row::VectorRow;
     use crate::schema::TableSchema;
 
@@ -214,6 +219,28 @@ mod tests {
         );
         assert_eq!(heard(Durability::Volatile), [long, short, long, None]);
         assert_eq!(heard(Durability::Immediate), [long, short, long]);
+    }
+
+    #[test]
+    fn a_whole_log_of_links_is_a_long_commit() {
+        let heard = Arc::new(Heard::default());
+        let commits = Commits::new(
+            Arc::clone(&heard) as _,
+            Arc::default(),
+            Durability::Within(5),
+        );
+        commits.commit(&changes(2)).unwrap();
+        let links = Change::ReplaceLinks {
+            table: TableKey {
+                id: TableId::new(1),
+                name: "docs".into(),
+            },
+            groups: Vec::new(),
+        };
+        commits
+            .commit_with(&[links], Durability::Immediate)
+            .unwrap();
+        assert_eq!(*heard.0.lock(), [Some(2), None, Some(1)]);
     }
 
     #[test]

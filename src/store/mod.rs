@@ -433,6 +433,8 @@ impl VectorStore {
         }
         let flushed = match core.health.check() {
             Ok(()) => core.commits.flush_unsynced(),
+            // A failed flush is not tried again, and what it was to save may be lost.
+            Err(error @ StoreError::Failed { .. }) if core.commits.owes_a_flush() => Err(error),
             Err(_) => Ok(()),
         };
         core.commits.close();

@@ -88,6 +88,20 @@ fn a_value_under_another_key_table_or_id_does_not_pass() {
 }
 
 #[test]
+fn a_row_id_that_no_table_hands_out_does_not_pass() {
+    let (row, json, mut value) = encoded(Codec::F32, false);
+    for (id, passes) in [
+        (limits::ROW_ID_END - 1, true),
+        (limits::ROW_ID_END, false),
+        (u64::MAX, false),
+    ] {
+        encode_row(TableId::new(7), RowId::new(id), &row, &json, &mut value);
+        let read = decode_row(shape(Codec::F32), b"key-1", &value);
+        assert_eq!(read.is_ok(), passes, "row id {id}");
+    }
+}
+
+#[test]
 fn random_bytes_truncations_and_flips_are_refused_without_a_panic() {
     let mut random = Random::new(1);
     let values: Vec<(Codec, Vec<u8>)> = Codec::ALL

@@ -15,7 +15,7 @@ use crate::error::StoreError;
 use crate::ids::{RowId, TableId};
 use crate::inner_storage::file::{Access, Guard};
 use crate::inner_storage::format::{self, RowShape, StoredMetadata};
-use crate::inner_storage::{check, metadata, sniff};
+use crate::inner_storage::{metadata, sniff};
 use crate::row::VectorRow;
 use crate::schema::TableRecord;
 
@@ -201,7 +201,6 @@ fn whole(
     payloads: Option<&redb::ReadOnlyTable<u64, tables::Bytes>>,
 ) -> Option<(RowId, VectorRow)> {
     let row = format::decode_row(shape, key, bytes).ok()?;
-    check::row_id(row.id).ok()?;
     let metadata = match row.metadata {
         StoredMetadata::Inline(json) => metadata::decode(json).ok()?,
         StoredMetadata::Apart { len } => {
