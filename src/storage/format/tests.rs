@@ -102,6 +102,19 @@ fn a_row_id_that_no_table_hands_out_does_not_pass() {
 }
 
 #[test]
+fn a_promise_of_row_ids_that_no_table_hands_out_does_not_pass() {
+    let table = TableId::new(7);
+    let decoded = |next| decode_next_row_id(table, &encode_next_row_id(table, RowId::new(next)));
+    assert_eq!(
+        decoded(limits::ROW_ID_END),
+        Ok(RowId::new(limits::ROW_ID_END))
+    );
+    for next in [limits::ROW_ID_END + 1, u64::MAX] {
+        assert!(decoded(next).is_err(), "{next}");
+    }
+}
+
+#[test]
 fn random_bytes_truncations_and_flips_are_refused_without_a_panic() {
     let mut random = Random::new(1);
     let values: Vec<(Codec, Vec<u8>)> = Codec::ALL
