@@ -175,7 +175,6 @@ fn change(table: &Table, vectors: &Vectors, rows: usize, percent: f64) -> Result
         return Ok(());
     }
     let keys: Vec<Vec<u8>> = (0..count).map(|nth| key_of(nth * rows / count)).collect();
-    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
     for keys in keys.chunks(CHANGED_BATCH) {
         table.delete_many(keys)?;
     }

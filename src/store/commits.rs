@@ -45,11 +45,6 @@ impl Commits {
         }
     }
 
-    /// What the caller of the store chose.
-    pub(crate) fn durability(&self) -> Durability {
-        self.durability
-    }
-
     /// Whether a flush would have something to do.
     pub(crate) fn are_unsynced(&self) -> bool {
         self.unsynced.load(Ordering::Acquire)
@@ -119,7 +114,8 @@ impl Commits {
 
     pub(crate) fn compact(&self) -> Result<bool, StoreError> {
         let _turn = self.turn.lock();
-        self.backend.compact()
+        let compacted = self.backend.compact();
+        compacted.inspect_err(|error| self.health.note("compact", error))
     }
 
     /// Nothing is committed or flushed from here on, and nothing is under way.
@@ -199,9 +195,14 @@ mod tests {
             .collect()
     }
 
-    fn heard(durability: Durability) -> Vec<Option<usize>> {
+    fn recorded(durability: Durability) -> (Arc<Heard>, Commits) {
         let heard = Arc::new(Heard::default());
         let commits = Commits::new(Arc::clone(&heard) as _, Arc::default(), durability);
+        (heard, commits)
+    }
+
+    fn heard(durability: Durability) -> Vec<Option<usize>> {
+        let (heard, commits) = recorded(durability);
         commits.commit(&changes(CHANGES_LONG)).unwrap();
         commits.commit(&changes(CHANGES_LONG - 1)).unwrap();
         commits.commit(&changes(CHANGES_LONG)).unwrap();
@@ -223,12 +224,7 @@ mod tests {
 
     #[test]
     fn a_whole_log_of_links_is_a_long_commit() {
-        let heard = Arc::new(Heard::default());
-        let commits = Commits::new(
-            Arc::clone(&heard) as _,
-            Arc::default(),
-            Durability::Within(5),
-        );
+        let (heard, commits) = recorded(Durability::Within(5));
         commits.commit(&changes(2)).unwrap();
         let links = Change::ReplaceLinks {
             table: TableKey {
@@ -245,12 +241,7 @@ mod tests {
 
     #[test]
     fn after_a_failed_commit_nothing_is_said_to_be_saved() {
-        let heard = Arc::new(Heard::default());
-        let commits = Commits::new(
-            Arc::clone(&heard) as _,
-            Arc::default(),
-            Durability::Within(5),
-        );
+        let (heard, commits) = recorded(Durability::Within(5));
         commits.commit(&changes(1)).unwrap();
         commits.check_acknowledgeable().unwrap();
         let failed = commits.commit_with(&[], Durability::Immediate);
@@ -265,12 +256,7 @@ mod tests {
 
     #[test]
     fn nothing_is_flushed_after_a_close() {
-        let heard = Arc::new(Heard::default());
-        let commits = Commits::new(
-            Arc::clone(&heard) as _,
-            Arc::default(),
-            Durability::Volatile,
-        );
+        let (heard, commits) = recorded(Durability::Volatile);
         commits.commit(&changes(1)).unwrap();
         commits.close();
         assert!(matches!(commits.flush_unsynced(), Err(StoreError::Closed)));
@@ -279,15 +265,9 @@ mod tests {
 
     #[test]
     fn what_has_failed_is_not_flushed() {
-        let health = Arc::new(Health::default());
-        let heard = Arc::new(Heard::default());
-        let commits = Commits::new(
-            Arc::clone(&heard) as _,
-            Arc::clone(&health),
-            Durability::Volatile,
-        );
+        let (heard, commits) = recorded(Durability::Volatile);
         commits.commit(&changes(1)).unwrap();
-        health.fail("a disk".to_string());
+        commits.health.fail("a disk".to_string());
         assert!(matches!(commits.flush(), Err(StoreError::Failed { .. })));
         assert!(commits.are_unsynced());
         assert_eq!(*heard.0.lock(), [Some(1)]);

@@ -33,7 +33,7 @@ impl Drop for Flusher {
 
 /// Starts the thread where the store needs one.
 pub(crate) fn start(core: &StoreCore) {
-    let Durability::Within(window_ms) = core.commits.durability() else {
+    let Durability::Within(window_ms) = core.options.durability else {
         return;
     };
     // Two pauses fit the window: a write just after a look waits for the next one.

@@ -46,6 +46,11 @@ impl HintLog {
     }
 }
 
+/// A failure costs the next open time, and what the backend's failures cost anyway.
+fn tell_unwritten(table: &TableCore, error: &StoreError) {
+    tracing::error!(table = %table.key.name, error = %error.chain(), "links not kept");
+}
+
 impl StoreCore {
     /// How many rows a table has, if it keeps hints.
     fn hinted_rows(&self, table: &TableCore) -> Option<usize> {
@@ -85,14 +90,8 @@ impl StoreCore {
                 refused: true,
                 ..HintLog::default()
             };
-            self.note_unwritten(table, &error);
+            tell_unwritten(table, &error);
         }
-    }
-
-    /// A failure costs the next open time, and what the backend's failures cost anyway.
-    fn note_unwritten(&self, table: &TableCore, error: &StoreError) {
-        self.note_failure("writing links", error);
-        tracing::error!(table = %table.key.name, error = %error.chain(), "links not kept");
     }
 
     /// Writes what a close finds missing in the log.
@@ -116,7 +115,7 @@ impl StoreCore {
     pub(crate) fn complete_all_hints(&self, seat: &mut Seat) {
         for table in self.all_tables() {
             if let Err(error) = self.complete_hints(seat, &table) {
-                self.note_unwritten(&table, &error);
+                tell_unwritten(&table, &error);
             }
         }
     }

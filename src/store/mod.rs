@@ -195,7 +195,7 @@ impl VectorStore {
         core.commits.commit(changes)?;
         committed();
         core.refresh_snapshot().map_err(|error| {
-            core.note_failure("snapshot", &error);
+            core.health.note("snapshot", &error);
             StoreError::OutcomeUnknown {
                 source: error.chain().into(),
             }
@@ -389,9 +389,6 @@ impl VectorStore {
                 other => break other,
             }
         };
-        if let Err(error) = &compacted {
-            core.note_failure("compact", error);
-        }
         core.refresh_snapshot()?;
         compacted
     }

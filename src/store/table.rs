@@ -319,12 +319,10 @@ impl Table {
     ) -> Result<Vec<RowKey>, StoreError> {
         let mut keys = BTreeSet::new();
         let ordered = matches!(reader, Reader::Snapshot(_));
-        let quarantined = |key: &[u8]| self.table.quarantined.lock().contains_key(key);
-        let has_quarantined = !self.table.quarantined.lock().is_empty();
         reader.scan_after(&self.table.key, after, &mut |row| {
             let key = match row {
                 // Whole, and not a row of this table all the same.
-                Ok(row) if has_quarantined && quarantined(row.key) => {
+                Ok(row) if self.is_listed(row.key) => {
                     return Ok(ControlFlow::Continue(()));
                 }
                 Ok(row) => row.key.to_vec(),
@@ -357,7 +355,12 @@ impl Table {
         let options = &self.core.options;
         let unknown = self.table.is_opening() || !options.builds_indexes();
         let all = options.on_corrupt == OnCorrupt::Quarantine && unknown;
-        all || self.table.quarantined.lock().contains_key(key)
+        all || self.is_listed(key)
+    }
+
+    /// Whether the load of the table put a row into quarantine.
+    fn is_listed(&self, key: &[u8]) -> bool {
+        self.table.quarantined.lock().contains_key(key)
     }
 
     /// Number of rows that searches can find; while the table is being loaded, of those in the

@@ -159,11 +159,6 @@ impl StoreCore {
         self.commits.check_acknowledgeable()
     }
 
-    /// Marks the store failed where an error leaves no other way.
-    pub(crate) fn note_failure(&self, op: &str, error: &StoreError) {
-        self.health.note(op, error);
-    }
-
     /// Brings one table's index to what was committed. A panic in here is a bug of the index and
     /// no reason to lose a row: the index is rebuilt from the rows.
     fn publish_table(&self, seat: &mut Seat, change: TableChange) -> Result<(), StoreError> {
