@@ -20,8 +20,46 @@ const GAP: f32 = 4.0;
 const INNER_SHARE: f32 = 0.75;
 
 /// Something that knows the codes behind numbers.
-pub(super) trait Points<'a> {
+pub(super) trait Points<'a>: Sized {
     fn point(&self, number: u32) -> Point<'a>;
+
+    /// Whether a rule holds for each of `others` and the key from `number` to it.
+    #[inline]
+    fn hold(
+        &self,
+        probe: &mut Probe,
+        number: u32,
+        others: &[Near],
+        rule: impl Fn(u32, f32) -> bool,
+    ) -> bool {
+        hold(self, probe, number, others, rule)
+    }
+}
+
+/// [`Points::hold`], comparing codes a few at a time.
+pub(super) fn hold<'a>(
+    points: &impl Points<'a>,
+    probe: &mut Probe,
+    number: u32,
+    others: &[Near],
+    rule: impl Fn(u32, f32) -> bool,
+) -> bool {
+    if others.is_empty() {
+        return true;
+    }
+    let point = points.point(number);
+    probe.aim(point);
+    others.chunks(ROWS_MAX).all(|group| {
+        let mut codes = [point; ROWS_MAX];
+        for (code, near) in codes.iter_mut().zip(group) {
+            *code = points.point(near.node);
+        }
+        let keys = probe.keys(&codes[..group.len()]);
+        group
+            .iter()
+            .zip(keys)
+            .all(|(near, key)| rule(near.node, key))
+    })
 }
 
 /// Chooses neighbours, reusing its buffers.
@@ -170,41 +208,20 @@ impl Selector {
 
     /// Whether no neighbour is nearer, by the slack, to this candidate than the row is.
     fn is_apart<'a>(&mut self, points: &impl Points<'a>, near: &Near, slack: f32) -> bool {
-        let limit = near.key + self.lift;
-        let lift = self.lift;
-        self.compare(points, near.node, |_, key| slack * (key + lift) >= limit)
+        let (lift, limit) = (self.lift, near.key + self.lift);
+        let rule = |_, key| slack * (key + lift) >= limit;
+        points.hold(&mut self.probe, near.node, &self.taken, rule)
     }
 
     /// As `is_apart` by squared distances, where keys are negated inner products.
     fn is_apart_squared<'a>(&mut self, points: &impl Points<'a>, near: &Near) -> bool {
         let geometry = self.geometry;
-        let own = geometry.row_terms(points.point(near.node).terms).own;
-        self.compare(points, near.node, |other, key| {
-            let squared = own + geometry.row_terms(other.terms).own + 2.0 * key;
+        let own = |number| geometry.row_terms(points.point(number).terms).own;
+        let own_of_it = own(near.node);
+        let rule = |other, key: f32| {
+            let squared = own_of_it + own(other) + 2.0 * key;
             SLACK * squared.max(0.0) >= near.key
-        })
-    }
-
-    /// Whether a rule holds for the keys from `node` to all that were taken.
-    fn compare<'a>(
-        &mut self,
-        points: &impl Points<'a>,
-        node: u32,
-        rule: impl Fn(&Point<'a>, f32) -> bool,
-    ) -> bool {
-        if self.taken.is_empty() {
-            return true;
-        }
-        let point = points.point(node);
-        self.probe.aim(point);
-        self.taken.chunks(ROWS_MAX).all(|group| {
-            let mut others = [point; ROWS_MAX];
-            for (other, near) in others.iter_mut().zip(group) {
-                *other = points.point(near.node);
-            }
-            let keys = self.probe.keys(&others[..group.len()]);
-            let mut pairs = others.iter().zip(keys).take(group.len());
-            pairs.all(|(other, key)| rule(other, key))
-        })
+        };
+        points.hold(&mut self.probe, near.node, &self.taken, rule)
     }
 }

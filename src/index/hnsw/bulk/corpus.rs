@@ -1,9 +1,7 @@
 //! The codes a build works on, by position, and the keys of many of them at once.
 
-use super::super::super::codes::{Geometry, Point};
-use super::super::insert::Space;
+use super::super::super::codes::{Codes, Geometry, Point};
 use super::super::search::Near;
-use super::super::select::Points;
 use super::nearest::CHUNK;
 use crate::distance::Distance;
 use crate::kernel::{PairTerms, Panel, Products, RowTerms};
@@ -21,17 +19,17 @@ pub(super) enum Measure {
 
 /// The nodes of one level, numbered from 0 on: their *positions*.
 pub(super) struct Corpus<'a> {
-    space: &'a Space<'a>,
+    codes: &'a Codes,
     ids: &'a [u32],
     pub(super) geometry: Geometry,
 }
 
 impl<'a> Corpus<'a> {
-    pub(super) fn new(space: &'a Space<'a>, geometry: Geometry, ids: &'a [u32]) -> Self {
+    pub(super) fn new(codes: &'a Codes, ids: &'a [u32]) -> Self {
         Self {
-            space,
+            codes,
             ids,
-            geometry,
+            geometry: codes.geometry,
         }
     }
 
@@ -42,6 +40,12 @@ impl<'a> Corpus<'a> {
     #[inline]
     pub(super) fn id(&self, position: u32) -> u32 {
         self.ids[position as usize]
+    }
+
+    /// Always inlined, as what looks rows up is: see `Arena::row`.
+    #[inline(always)]
+    pub(super) fn point(&self, position: u32) -> Point<'a> {
+        self.codes.point(self.id(position))
     }
 
     /// The position of a node of this level.
@@ -84,13 +88,6 @@ impl<'a> Corpus<'a> {
             Measure::Inner => Measure::L2,
             other => other,
         }
-    }
-}
-
-impl<'a> Points<'a> for Corpus<'a> {
-    #[inline]
-    fn point(&self, position: u32) -> Point<'a> {
-        self.space.point(self.id(position))
     }
 }
 

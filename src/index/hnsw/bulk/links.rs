@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use super::super::search::Near;
-use super::super::select::{Points, Selector};
+use super::super::select::Selector;
 use super::candidates::{Candidates, ROWS};
 use super::corpus::Corpus;
+use super::pool::Pool;
 
 /// Lists of positions, `ROWS` rows a piece: each its length followed by its links.
 pub(in super::super) struct Lists {
@@ -43,22 +44,30 @@ pub(super) fn choose(
     let pieces = candidates.pieces.into_par_iter().enumerate();
     let pieces = pieces.map(|(number, piece)| {
         let mut lists = vec![0; piece.rows() * stride];
-        let mut pool = Vec::new();
+        let mut pool = Pool::default();
+        let mut nears = Vec::new();
         let mut selector = Selector::new(corpus.geometry, lift);
         for (row, list) in lists.chunks_exact_mut(stride).enumerate() {
             let position = (number * ROWS + row) as u32;
-            pool.clear();
-            pool.extend(piece.of(row).iter().map(|rank| rank.near()));
-            corpus.prefetch(pool.iter().map(|near| near.node));
+            nears.clear();
+            nears.extend(piece.of(row).iter().map(|rank| rank.near()));
+            corpus.prefetch(nears.iter().map(|near| near.node));
             let mut more = above(position);
             more.extend(piece.angular(row));
             more.sort_unstable();
             more.dedup();
-            more.retain(|&node| pool.iter().all(|near| near.node != node));
-            pool.extend(more.into_iter().map(|node| corpus.near(position, node)));
-            pool.sort_unstable_by(Near::order);
+            more.retain(|&node| nears.iter().all(|near| near.node != node));
+            if !more.is_empty() {
+                nears.extend(more.into_iter().map(|node| corpus.near(position, node)));
+                nears.sort_unstable_by(Near::order);
+            }
+            pool.fill(corpus, nears.iter().map(|near| near.node), capacity);
+            for (place, near) in nears.iter_mut().enumerate() {
+                near.node = place as u32;
+            }
             let row = corpus.point(position);
-            write(list, selector.select(corpus, row, &pool, capacity));
+            let taken = selector.select(&pool, row, &nears, capacity);
+            write(list, &pool, taken);
         }
         lists
     });
@@ -69,10 +78,10 @@ pub(super) fn choose(
     let reverse = Reverse::of(&forward, corpus.len());
     let pieces = forward.pieces.into_par_iter().enumerate();
     let pieces = pieces.map(|(number, mut lists)| {
-        let mut selector = Selector::new(corpus.geometry, lift);
+        let mut merger = Merger::new(corpus, lift);
         for (row, list) in lists.chunks_exact_mut(stride).enumerate() {
             let row = number * ROWS + row;
-            merge(corpus, &mut selector, list, row as u32, reverse.to(row));
+            merger.merge(list, row as u32, reverse.to(row));
         }
         lists
     });
@@ -82,35 +91,62 @@ pub(super) fn choose(
     }
 }
 
-/// Adds those that chose a row to its list, and chooses again where they are too many.
-fn merge(
-    corpus: &Corpus<'_>,
-    selector: &mut Selector,
-    list: &mut [u32],
-    row: u32,
-    choosers: &[u32],
-) {
-    let (capacity, own) = (list.len() - 1, list[0] as usize);
-    let mut links = list[1..=own].to_vec();
-    let fresh = choosers.iter().filter(|from| !list[1..=own].contains(from));
-    links.extend(fresh);
-    if links.len() <= capacity {
-        list[0] = links.len() as u32;
-        list[1..=links.len()].copy_from_slice(&links);
-        return;
-    }
-    corpus.prefetch(links.iter().copied());
-    let nears = links.iter().map(|&link| corpus.near(row, link));
-    let mut pool: Vec<Near> = nears.collect();
-    pool.sort_unstable_by(Near::order);
-    let row = corpus.point(row);
-    write(list, selector.select_again(corpus, row, &pool, capacity));
+/// Brings the neighbours of a row and those that chose it together, reusing its buffers.
+struct Merger<'a> {
+    corpus: &'a Corpus<'a>,
+    selector: Selector,
+    pool: Pool<'a>,
+    links: Vec<u32>,
+    nears: Vec<Near>,
 }
 
-fn write(list: &mut [u32], taken: &[Near]) {
+impl<'a> Merger<'a> {
+    fn new(corpus: &'a Corpus<'a>, lift: f32) -> Self {
+        Self {
+            corpus,
+            selector: Selector::new(corpus.geometry, lift),
+            pool: Pool::default(),
+            links: Vec::new(),
+            nears: Vec::new(),
+        }
+    }
+
+    /// Adds those that chose a row to its list, and chooses again where they are too many.
+    fn merge(&mut self, list: &mut [u32], row: u32, choosers: &[u32]) {
+        let Self {
+            corpus,
+            selector,
+            pool,
+            links,
+            nears,
+        } = self;
+        let (capacity, own) = (list.len() - 1, list[0] as usize);
+        links.clear();
+        links.extend(&list[1..=own]);
+        let fresh = choosers.iter().filter(|from| !list[1..=own].contains(from));
+        links.extend(fresh);
+        if links.len() <= capacity {
+            list[0] = links.len() as u32;
+            list[1..=links.len()].copy_from_slice(links);
+            return;
+        }
+        corpus.prefetch(links.iter().copied());
+        // By position, so that among equals the order of places is that of positions.
+        links.sort_unstable();
+        pool.fill(corpus, links.iter().copied().chain([row]), capacity);
+        let last = links.len() as u32;
+        nears.clear();
+        nears.extend((0..last).map(|place| pool.near(corpus, last, place)));
+        nears.sort_unstable_by(Near::order);
+        let taken = selector.select_again(&*pool, corpus.point(row), nears, capacity);
+        write(list, pool, taken);
+    }
+}
+
+fn write(list: &mut [u32], pool: &Pool<'_>, taken: &[Near]) {
     list[0] = taken.len() as u32;
     for (link, near) in list[1..].iter_mut().zip(taken) {
-        *link = near.node;
+        *link = pool.position(near.node);
     }
 }
 

@@ -19,6 +19,7 @@ mod links;
 mod nearest;
 mod order;
 mod partition;
+mod pool;
 
 use rayon::prelude::*;
 
@@ -27,7 +28,6 @@ use self::corpus::{Columns, Corpus, Measure};
 pub(super) use self::links::Lists;
 use self::nearest::Mates;
 use super::graph::{EntryPoint, Graph};
-use super::insert::Space;
 use super::search::Near;
 use super::{Parts, repair};
 use crate::error::IndexError;
@@ -85,12 +85,11 @@ pub(super) fn build(
     progress: &(dyn Fn(usize, usize) -> bool + Sync),
 ) -> Result<Graph, IndexError> {
     let levels = levels(parts);
-    let (space, lift) = (Space::of(parts.nodes), parts.nodes.lift());
-    let geometry = parts.nodes.codes.geometry;
+    let lift = parts.nodes.lift();
     let total = parts.nodes.live();
     let mut graph = Graph::new(parts.params);
     for (level, ids) in (0..levels.len() as u8).zip(&levels).rev() {
-        let corpus = Corpus::new(&space, geometry, ids);
+        let corpus = Corpus::new(&parts.nodes.codes, ids);
         let effort = Effort::new(parts.params, level, ids.len());
         // The levels above are a fifteenth of the work; half of the rest is finding candidates.
         let report = |done: usize| progress(if level == 0 { done / 2 } else { 0 }, total);
@@ -125,8 +124,7 @@ pub(super) fn build(
 
 /// `ids` in an order in which near ones stand together.
 pub(super) fn arrange(parts: &Parts<'_>, ids: &[u32]) -> Vec<u32> {
-    let space = Space::of(parts.nodes);
-    let corpus = Corpus::new(&space, parts.nodes.codes.geometry, ids);
+    let corpus = Corpus::new(&parts.nodes.codes, ids);
     let all: Vec<u32> = (0..ids.len() as u32).collect();
     let mut order = Vec::with_capacity(ids.len());
     order::arrange(&corpus, &all, 0, parts.params.seed, &mut order);
