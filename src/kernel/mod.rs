@@ -8,6 +8,7 @@
 mod ahead;
 mod aligned;
 mod huge;
+mod lists;
 mod matrix;
 mod memory;
 #[cfg(target_arch = "aarch64")]
@@ -28,6 +29,7 @@ use std::sync::OnceLock;
 pub(crate) use self::ahead::read_ahead;
 pub(crate) use self::aligned::{Block, bytes_of, bytes_of_mut};
 pub(crate) use self::huge::advise_huge;
+pub(crate) use self::lists::{LANES, Places};
 pub(crate) use self::matrix::{Panel, Products};
 pub(crate) use self::memory::{free_memory, peak_memory};
 pub(crate) use self::pairs::{PairTerms, RowTerms, cosine_key, dot_key, l2_key};
@@ -52,8 +54,14 @@ pub(crate) struct Kernels {
     pub(crate) aim: fn(code: &[u8], to: &mut Probe),
     /// `sum row[i] * (probe[i] - 128)` of up to [`ROWS_MAX`] rows as long as the probe's code.
     pub(crate) dots: fn(&Probe, rows: &[&[u8]], to: &mut [i32; ROWS_MAX]),
-    /// Which of 64 keys are below their own bound or below `all`, lowest bit first.
-    pub(crate) below: fn(keys: &[f32; 64], bounds: &[f32; 64], all: f32) -> u64,
+    /// Which of these keys may be among the `k` least and are not above `limit`: those that are, and
+    /// as few others as is easily told. A bit each, lowest first, 64 a mask. Keys are no NaN and
+    /// stand in whole groups of [`LANES`]; there are masks for all of them.
+    pub(crate) near: fn(keys: &[f32], k: usize, limit: f32, masks: &mut [u64]),
+    /// Offers a node to the columns that have these keys to it, in whole groups of [`LANES`] with
+    /// `k` places each in `lists`, nearest first. It takes a place in the lists whose last key is above its
+    /// own, before equal ones, and their last goes.
+    pub(crate) offer: fn(node: u32, keys: &[f32], k: usize, lists: &mut [Places]),
     /// `sum (a[i] - b[i])^2`. Same length, any.
     pub(crate) l2_squared: fn(&[f32], &[f32]) -> f32,
     /// `sum a[i] * b[i]`. Same length, any.
@@ -110,8 +118,8 @@ fn check_blocks(a: usize, b: usize) {
 }
 
 /// Defines `KERNELS`, a set with this name whose functions may use these CPU features: its
-/// integer kernels are `dot_u8u8_enabled`, `aim_enabled`, `dots_enabled` and `below_enabled` of
-/// the module it stands in, its
+/// integer kernels are `dot_u8u8_enabled`, `aim_enabled`, `dots_enabled` and `masks_enabled` of
+/// the module it stands in, its lists are kept by `Side`, its
 /// float kernels those of the scalar twin, compiled once more, and its products those of `Tile`,
 /// this many groups at a time.
 ///
@@ -134,7 +142,9 @@ macro_rules! kernel_set {
                 unsafe { dots_enabled(probe, rows, to) }
             },
             // SAFETY: this set is handed out only where the CPU has its features.
-            below: |keys, bounds, all| unsafe { below_enabled(keys, bounds, all) },
+            near: |keys, k, limit, masks| unsafe { near(keys, k, limit, masks) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            offer: |node, keys, k, lists| unsafe { offer(node, keys, k, lists) },
             // SAFETY: this set is handed out only where the CPU has its features.
             l2_squared: |a, b| unsafe { l2_squared(a, b) },
             // SAFETY: this set is handed out only where the CPU has its features.
@@ -174,6 +184,19 @@ macro_rules! kernel_set {
             // SAFETY: this function has the features that `Tile` asks for, and the panels of this
             // set are packed by its own `pack`.
             unsafe { $crate::kernel::matrix::products::<Tile, $groups>(rows, first, panel, to) }
+        }
+
+        #[target_feature(enable = $features)]
+        fn near(keys: &[f32], k: usize, limit: f32, masks: &mut [u64]) {
+            // SAFETY: this function has the features that `Side` asks for.
+            let bound = unsafe { $crate::kernel::lists::bound::<Side>(keys, k) };
+            masks_enabled(keys, if bound < limit { bound } else { limit }, masks);
+        }
+
+        #[target_feature(enable = $features)]
+        fn offer(node: u32, keys: &[f32], k: usize, lists: &mut [$crate::kernel::Places]) {
+            // SAFETY: this function has the features that `Side` asks for.
+            unsafe { $crate::kernel::lists::offer::<Side>(node, keys, k, lists) }
         }
 
         $crate::kernel::pair_keys!($features, l2_keys, dot_keys, cosine_keys);

@@ -26,6 +26,7 @@ kernel_set!("neon", "neon", 2);
 
 /// The compiler turns the plain twin into NEON multiplies.
 type Tile = super::matrix::Plain;
+type Side = super::lists::Plain;
 
 #[target_feature(enable = "neon")]
 fn dot_u8u8_enabled(a: &[u8], b: &[u8]) -> i32 {
@@ -50,8 +51,8 @@ fn dots_enabled(probe: &Probe, rows: &[&[u8]], to: &mut [i32; ROWS_MAX]) {
 }
 
 #[target_feature(enable = "neon")]
-fn below_enabled(keys: &[f32; 64], bounds: &[f32; 64], all: f32) -> u64 {
-    super::scalar::below(keys, bounds, all)
+fn masks_enabled(keys: &[f32], limit: f32, masks: &mut [u64]) {
+    super::scalar::masks(keys, limit, masks);
 }
 
 /// These unsigned bytes less 128, as signed ones.

@@ -6,7 +6,7 @@
 //! are cannot change a bit of the answer.
 
 use super::matrix::{self, Plain};
-use super::{Kernels, Probe, ROWS_MAX, bytes_of, pairs, probe};
+use super::{Kernels, Probe, ROWS_MAX, bytes_of, lists, pairs, probe};
 
 /// The set that runs everywhere.
 pub(super) const KERNELS: Kernels = Kernels {
@@ -18,7 +18,13 @@ pub(super) const KERNELS: Kernels = Kernels {
     dot_u8,
     aim: probe::aim_bytes,
     dots,
-    below,
+    near: |keys, k, limit, masks| {
+        // SAFETY: `Plain` asks nothing of the CPU.
+        let bound = unsafe { lists::bound::<lists::Plain>(keys, k) };
+        self::masks(keys, if bound < limit { bound } else { limit }, masks);
+    },
+    // SAFETY: `Plain` asks nothing of the CPU.
+    offer: |node, keys, k, lists| unsafe { lists::offer::<lists::Plain>(node, keys, k, lists) },
     pack: matrix::pack::<Plain, 2>,
     // SAFETY: `Plain` asks nothing of the CPU, and panels of this set are packed one line above.
     products: |rows, first, panel, to| unsafe {
@@ -51,13 +57,14 @@ fn dots(probe: &Probe, rows: &[&[u8]], to: &mut [i32; ROWS_MAX]) {
     }
 }
 
-/// See [`Kernels::below`].
-pub(super) fn below(keys: &[f32; 64], bounds: &[f32; 64], all: f32) -> u64 {
-    let mut mask = 0;
-    for (lane, (&key, &bound)) in keys.iter().zip(bounds).enumerate() {
-        mask |= u64::from(key < bound || key < all) << lane;
+/// Which of these keys are not above `limit`.
+pub(super) fn masks(keys: &[f32], limit: f32, masks: &mut [u64]) {
+    for (keys, mask) in keys.chunks(64).zip(masks) {
+        *mask = 0;
+        for (lane, &key) in keys.iter().enumerate() {
+            *mask |= u64::from(key <= limit) << lane;
+        }
     }
-    mask
 }
 
 /// See [`Kernels::l2_squared`].

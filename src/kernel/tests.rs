@@ -1,8 +1,8 @@
 //! Every set this machine can run against the scalar twin, and the twin against plain sums.
 
 use super::{
-    BLOCK, Block, Kernels, PairTerms, Panel, Probe, Products, ROWS_MAX, RowTerms, available,
-    bytes_of, bytes_of_mut, kernels, scalar,
+    BLOCK, Block, Kernels, LANES, PairTerms, Panel, Places, Probe, Products, ROWS_MAX, RowTerms,
+    available, bytes_of, bytes_of_mut, kernels, scalar,
 };
 
 /// A reproducible stream of bits (splitmix64).
@@ -227,24 +227,83 @@ fn keys_of_pairs_agree_with_the_twin_bit_for_bit() {
     }
 }
 
+/// Keys with many ties, infinite ones among them.
+fn tied_keys(bits: &mut Bits, len: usize) -> Vec<f32> {
+    let mut key = || match bits.next() % 12 {
+        0 => f32::INFINITY,
+        kind => kind as f32 / 2.0 - 3.0,
+    };
+    (0..len).map(|_| key()).collect()
+}
+
 #[test]
-fn masks_agree_with_the_twin() {
+fn what_may_be_near_agrees_with_the_twin_and_has_the_least_keys() {
     let mut bits = Bits(7);
-    for round in 0..200 {
-        let mut draw = || -> [f32; 64] {
-            std::array::from_fn(|_| match bits.next() % 8 {
-                0 => f32::INFINITY,
-                1 => f32::NEG_INFINITY,
-                kind => (kind as f32 - 4.0) / 2.0,
-            })
-        };
-        let (keys, bounds) = (draw(), draw());
-        let all = [f32::NEG_INFINITY, 0.5, f32::INFINITY][round % 3];
+    for round in 0..400 {
+        let keys = tied_keys(&mut bits, round % 12 * LANES);
+        let (k, limit) = (
+            [1, 4, 8, 16, 17][round % 5],
+            [f32::INFINITY, 0.5][round % 2],
+        );
+        let mut want = vec![7; keys.len().div_ceil(64) + 1];
+        (scalar::KERNELS.near)(&keys, k, limit, &mut want);
         for set in available() {
-            let got = (set.below)(&keys, &bounds, all);
-            for lane in 0..64 {
-                let want = keys[lane] < bounds[lane] || keys[lane] < all;
-                assert_eq!(got >> lane & 1 == 1, want, "{} lane {lane}", set.name);
+            let mut got = vec![7; want.len()];
+            (set.near)(&keys, k, limit, &mut got);
+            assert_eq!(got, want, "{} of {}, {}", k, keys.len(), set.name);
+        }
+        assert_eq!(want.pop(), Some(7));
+        let is_told = |at: usize| want[at / 64] >> (at % 64) & 1 == 1;
+        let mut sorted = keys.clone();
+        sorted.sort_by(f32::total_cmp);
+        let least = sorted.get(k - 1).map_or(limit, |&key| key.min(limit));
+        for (at, &key) in keys.iter().enumerate() {
+            assert!(is_told(at) || key > least, "{key} of {k} is missing");
+            assert!(!is_told(at) || key <= limit);
+        }
+        let told = (0..keys.len()).filter(|&at| is_told(at)).count();
+        if k == 1 {
+            let ties = keys.iter().filter(|&&key| key <= least).count();
+            assert_eq!(told, ties, "the least lane is the least key");
+        }
+    }
+}
+
+#[test]
+fn lists_of_columns_agree_with_the_twin_and_are_the_nearest() {
+    let mut bits = Bits(8);
+    for (k, columns) in [(1, 16), (3, 32), (4, 48), (4, 512), (8, 16), (32, 64)] {
+        let bound = |column: usize| [f32::INFINITY, 1.0, -9.0][column % 3];
+        let begun: Vec<Places> = (0..columns / LANES * k)
+            .map(|at| Places {
+                keys: std::array::from_fn(|lane| bound(at / k * LANES + lane)),
+                nodes: [u32::MAX; LANES],
+            })
+            .collect();
+        let rows: Vec<Vec<f32>> = (0..100).map(|_| tied_keys(&mut bits, columns)).collect();
+        for set in available() {
+            let mut lists = begun.clone();
+            for (row, keys) in rows.iter().enumerate().rev() {
+                (set.offer)(row as u32, keys, k, &mut lists);
+            }
+            for column in 0..columns {
+                let place = |nth: usize| lists[column / LANES * k + nth];
+                let lane = column % LANES;
+                let got: Vec<(f32, u32)> = (0..k)
+                    .map(|nth| (place(nth).keys[lane], place(nth).nodes[lane]))
+                    .collect();
+                // Of equal keys at the end of a list those that came first stay.
+                let mut want: Vec<(f32, u32)> = Vec::new();
+                for (row, keys) in rows.iter().enumerate().rev() {
+                    let last = want.get(k - 1).map_or(bound(column), |last| last.0);
+                    if keys[column] < last {
+                        let place = want.partition_point(|kept| kept.0 < keys[column]);
+                        want.insert(place, (keys[column], row as u32));
+                        want.truncate(k);
+                    }
+                }
+                want.resize(k, (bound(column), u32::MAX));
+                assert_eq!(got, want, "{k} places, column {column}, {}", set.name);
             }
         }
     }

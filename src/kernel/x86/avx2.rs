@@ -2,19 +2,21 @@
 //! saturates its pair sums at 32,767, and two products of 255 by 127 come to 64,770.
 
 use std::arch::x86_64::{
-    __m256i, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_extracti128_si256,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_max_ps, _mm256_movemask_ps,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256,
-    _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16, _mm256_storeu_si256, _mm256_xor_si256,
+    __m256, __m256i, _CMP_LE_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32,
+    _mm256_add_epi32, _mm256_and_si256, _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
+    _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_min_ps, _mm256_movemask_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16,
+    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_si256,
 };
 
+use crate::kernel::lists::Keys;
 use crate::kernel::matrix::Lanes;
 use crate::kernel::{
     BLOCK, Block, Probe, ROWS_MAX, bytes_of, bytes_of_mut, check_blocks, kernel_set,
 };
 
-kernel_set!("avx2", "avx2", 2);
+kernel_set!("avx2", "avx2,popcnt", 2);
 
 #[derive(Clone, Copy)]
 struct Tile(__m256i);
@@ -56,6 +58,64 @@ impl Lanes for Tile {
     unsafe fn store(self, out: *mut i32) {
         // SAFETY: as above; the words are writable, and `storeu` asks for no alignment.
         unsafe { _mm256_storeu_si256(out.cast(), self.0) }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Side(__m256);
+
+impl Keys for Side {
+    const WIDTH: usize = 8;
+    type Mask = __m256;
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn load(keys: *const f32) -> Self {
+        // SAFETY: the CPU has the feature, and the keys are readable, by the caller's promise;
+        // `loadu` asks for no alignment.
+        Self(unsafe { _mm256_loadu_ps(keys) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above; the keys are writable, and `storeu` asks for no alignment.
+        unsafe { _mm256_storeu_ps(to, self.0) }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn splat(key: f32) -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm256_set1_ps(key) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn below(self, others: Self) -> Self::Mask {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        unsafe { _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, others.0) }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn min(self, others: Self) -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm256_min_ps(self.0, others.0) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn count(mask: Self::Mask) -> u32 {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        unsafe { _mm256_movemask_ps(mask).count_ones() }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn or_else(self, mask: Self::Mask, others: Self) -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm256_blendv_ps(others.0, self.0, mask) })
     }
 }
 
@@ -171,25 +231,17 @@ pub(super) fn fold(sum: __m256i) -> i32 {
     _mm_cvtsi128_si32(one)
 }
 
+/// Which of these keys are not above `limit`: the vector form of `scalar::masks`.
 #[target_feature(enable = "avx2")]
-pub(super) fn below_enabled(keys: &[f32; 64], bounds: &[f32; 64], all: f32) -> u64 {
-    let all = _mm256_set1_ps(all);
-    let mut mask = 0;
-    let registers = keys
-        .as_chunks::<8>()
-        .0
-        .iter()
-        .zip(bounds.as_chunks::<8>().0);
-    for (at, (keys, bounds)) in registers.enumerate() {
-        // SAFETY: both are eight readable floats, and `loadu` asks for no alignment.
-        let (keys, bounds) = unsafe {
-            (
-                _mm256_loadu_ps(keys.as_ptr()),
-                _mm256_loadu_ps(bounds.as_ptr()),
-            )
-        };
-        let below = _mm256_cmp_ps::<_CMP_LT_OQ>(keys, _mm256_max_ps(bounds, all));
-        mask |= u64::from(_mm256_movemask_ps(below) as u8) << (8 * at);
+pub(super) fn masks_enabled(keys: &[f32], limit: f32, masks: &mut [u64]) {
+    let limit = _mm256_set1_ps(limit);
+    for (keys, mask) in keys.chunks(64).zip(masks) {
+        *mask = 0;
+        for (at, keys) in keys.as_chunks::<8>().0.iter().enumerate() {
+            // SAFETY: `keys` is eight readable floats, and `loadu` asks for no alignment.
+            let keys = unsafe { _mm256_loadu_ps(keys.as_ptr()) };
+            let near = _mm256_cmp_ps::<_CMP_LE_OQ>(keys, limit);
+            *mask |= u64::from(_mm256_movemask_ps(near) as u8) << (8 * at);
+        }
     }
-    mask
 }

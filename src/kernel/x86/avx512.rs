@@ -1,16 +1,18 @@
 //! AVX-512 with its byte products.
 
 use std::arch::x86_64::{
-    __m512i, _CMP_LT_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask, _mm512_dpbusd_epi32,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_max_ps, _mm512_reduce_add_epi32, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_storeu_si512, _mm512_xor_si512,
+    __m512, __m512i, __mmask16, _CMP_LE_OQ, _CMP_LT_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask,
+    _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_min_ps,
+    _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_si512, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
 };
 
+use crate::kernel::lists::Keys;
 use crate::kernel::matrix::Lanes;
 use crate::kernel::probe::aim_bytes;
-use crate::kernel::{BLOCK, Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
+use crate::kernel::{BLOCK, LANES, Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
 
-kernel_set!("avx512", "avx512f,avx512bw,avx512vnni", 4);
+kernel_set!("avx512", "avx512f,avx512bw,avx512vnni,popcnt", 4);
 
 #[derive(Clone, Copy)]
 struct Tile(__m512i);
@@ -52,6 +54,63 @@ impl Lanes for Tile {
     unsafe fn store(self, out: *mut i32) {
         // SAFETY: as above; the words are writable, and `storeu` asks for no alignment.
         unsafe { _mm512_storeu_si512(out.cast(), self.0) }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Side(__m512);
+
+impl Keys for Side {
+    const WIDTH: usize = 16;
+    type Mask = __mmask16;
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn load(keys: *const f32) -> Self {
+        // SAFETY: the CPU has the feature, and the keys are readable, by the caller's promise;
+        // `loadu` asks for no alignment.
+        Self(unsafe { _mm512_loadu_ps(keys) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: as above; the keys are writable, and `storeu` asks for no alignment.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn splat(key: f32) -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm512_set1_ps(key) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn below(self, others: Self) -> Self::Mask {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, others.0) }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn min(self, others: Self) -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm512_min_ps(self.0, others.0) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn count(mask: Self::Mask) -> u32 {
+        mask.count_ones()
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn or_else(self, mask: Self::Mask, others: Self) -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm512_mask_blend_ps(mask, others.0, self.0) })
     }
 }
 
@@ -105,25 +164,17 @@ fn sum(a: &[u8], b: &[u8], signed: impl Fn(&[u8; BLOCK]) -> __m512i) -> i32 {
     ))
 }
 
+/// Which of these keys are not above `limit`: the vector form of `scalar::masks`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn below_enabled(keys: &[f32; 64], bounds: &[f32; 64], all: f32) -> u64 {
-    let all = _mm512_set1_ps(all);
-    let mut mask = 0;
-    let registers = keys
-        .as_chunks::<16>()
-        .0
-        .iter()
-        .zip(bounds.as_chunks::<16>().0);
-    for (at, (keys, bounds)) in registers.enumerate() {
-        // SAFETY: both are 16 readable floats, and `loadu` asks for no alignment.
-        let (keys, bounds) = unsafe {
-            (
-                _mm512_loadu_ps(keys.as_ptr()),
-                _mm512_loadu_ps(bounds.as_ptr()),
-            )
-        };
-        let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(keys, _mm512_max_ps(bounds, all));
-        mask |= u64::from(below) << (16 * at);
+fn masks_enabled(keys: &[f32], limit: f32, masks: &mut [u64]) {
+    let limit = _mm512_set1_ps(limit);
+    for (keys, mask) in keys.chunks(64).zip(masks) {
+        *mask = 0;
+        for (at, keys) in keys.as_chunks::<LANES>().0.iter().enumerate() {
+            // SAFETY: `keys` is 16 readable floats, and `loadu` asks for no alignment.
+            let keys = unsafe { _mm512_loadu_ps(keys.as_ptr()) };
+            let near = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(keys, limit);
+            *mask |= u64::from(near) << (LANES * at);
+        }
     }
-    mask
 }

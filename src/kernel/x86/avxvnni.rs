@@ -5,12 +5,12 @@ use std::arch::x86_64::{
     _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_xor_si256,
 };
 
-use super::avx2::{below_enabled, fold, load};
+use super::avx2::{Side, fold, load, masks_enabled};
 use crate::kernel::matrix::Lanes;
 use crate::kernel::probe::aim_bytes;
 use crate::kernel::{Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
 
-kernel_set!("avxvnni", "avx2,avxvnni", 2);
+kernel_set!("avxvnni", "avx2,avxvnni,popcnt", 2);
 
 #[derive(Clone, Copy)]
 struct Tile(__m256i);

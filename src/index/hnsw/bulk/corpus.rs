@@ -2,9 +2,8 @@
 
 use super::super::super::codes::{Codes, Geometry, Point};
 use super::super::search::Near;
-use super::nearest::CHUNK;
 use crate::distance::Distance;
-use crate::kernel::{PairTerms, Panel, Products, RowTerms};
+use crate::kernel::{LANES, PairTerms, Panel, Products, RowTerms};
 
 /// Rows whose products are worked out together: as many sums as stay in a core's cache.
 const STRIP: usize = 32;
@@ -124,7 +123,7 @@ impl Columns {
         }
         self.keys.clear();
         self.keys
-            .resize(members.len().next_multiple_of(CHUNK), f32::INFINITY);
+            .resize(members.len().next_multiple_of(LANES), f32::INFINITY);
     }
 
     /// Shows the keys of each of `rows` to every column.
@@ -148,7 +147,8 @@ impl Columns {
     }
 
     /// Shows, for each of `members`, which are the packed ones, its keys to those behind it:
-    /// `keys[j]` of column `j`; those up to itself are unspecified. The last is shown first, so that
+    /// `keys[j]` of column `j`; those up to itself are infinite as far as its group of `LANES`
+    /// begins, and unspecified before. The last is shown first, so that
     /// near ones, whose places are near, come early both to a row and to a column.
     pub(super) fn compare_pairs(
         &mut self,
@@ -165,6 +165,8 @@ impl Columns {
             for row in (0..rows.len()).rev() {
                 let terms = self.terms.row(start + row, dim);
                 self.keys(corpus, measure, row, &terms, start + row);
+                let group = (start + row) / LANES * LANES;
+                self.keys[group..=start + row].fill(f32::INFINITY);
                 show(start + row, &self.keys);
             }
         }

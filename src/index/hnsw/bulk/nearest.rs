@@ -1,13 +1,7 @@
 //! The nearest few of many keys.
 
 use super::super::search::{Near, Rank};
-use crate::kernel::Kernels;
-
-/// Keys looked at together; lists of keys are filled up to whole chunks with infinity.
-pub(super) const CHUNK: usize = 64;
-
-/// Nothing is below these.
-const NO_BOUNDS: [f32; CHUNK] = [f32::NEG_INFINITY; CHUNK];
+use crate::kernel::{Kernels, LANES, Places};
 
 /// The places of the set bits, lowest first.
 fn lanes(mut mask: u64) -> impl Iterator<Item = usize> {
@@ -55,64 +49,73 @@ fn nobody(key: f32) -> Rank {
     Rank::new(Near { key, node })
 }
 
-/// Something that the `k` least of these keys are below, if it can be told at little cost: the
-/// least keys of eight parts bound as many keys. Keys that are infinite are below nothing.
-fn first_bound(keys: &[f32; CHUNK], k: usize) -> f32 {
-    const PARTS: usize = 8;
-    let mut least = [f32::INFINITY; PARTS];
-    for keys in keys.as_chunks::<PARTS>().0 {
-        for (least, &key) in least.iter_mut().zip(keys) {
-            *least = if key < *least { key } else { *least };
-        }
-    }
-    least.sort_unstable_by(f32::total_cmp);
-    match k.checked_sub(1).and_then(|last| least.get(last)) {
-        // Not the number next to 0, which a process may have told its cores to take for 0.
-        Some(key) => key.next_up().max(f32::MIN_POSITIVE),
-        None => f32::INFINITY,
-    }
-}
-
 /// The `k` nearest of some keys; of equals the first.
 pub(super) struct Picks {
     kernels: &'static Kernels,
+    k: usize,
     picks: Vec<Rank>,
+    masks: Vec<u64>,
 }
 
 impl Picks {
     pub(super) fn new(kernels: &'static Kernels, k: usize) -> Self {
         Self {
             kernels,
-            picks: vec![nobody(f32::INFINITY); k],
+            k,
+            picks: Vec::new(),
+            masks: Vec::new(),
         }
     }
 
-    /// The `k` nearest columns, of which there are as many; keys are finite.
+    /// The nearest columns, of which there are at least as many; keys are finite, and those up to
+    /// whole groups of `LANES` infinite.
     pub(super) fn select(&mut self, keys: &[f32]) -> impl Iterator<Item = u32> + '_ {
-        self.picks.fill(nobody(f32::INFINITY));
-        let (chunks, _) = keys.as_chunks::<CHUNK>();
-        let mut bound = chunks
-            .first()
-            .map_or(f32::INFINITY, |first| first_bound(first, self.picks.len()));
-        for (chunk, keys) in chunks.iter().enumerate() {
-            for lane in lanes((self.kernels.below)(keys, &NO_BOUNDS, bound)) {
-                let (key, node) = (keys[lane], (chunk * CHUNK + lane) as u32);
-                keep(&mut self.picks, Rank::new(Near { key, node }));
-            }
-            bound = self.picks.last().map_or(bound, |last| last.near().key);
+        let picks = self.pick(keys, 0, f32::INFINITY);
+        picks.iter().map(|pick| pick.node())
+    }
+
+    /// The nearest of the nodes from `first` on that have these keys, below `bound`, in order.
+    /// Places for which there are none are left to nobody.
+    fn pick(&mut self, keys: &[f32], first: usize, bound: f32) -> &[Rank] {
+        let Self {
+            kernels,
+            k,
+            picks,
+            masks,
+        } = self;
+        picks.clear();
+        masks.resize(keys.len().div_ceil(u64::BITS as usize), 0);
+        (kernels.near)(keys, *k, bound, masks);
+        let hits = masks.iter().enumerate();
+        let hits = hits.flat_map(|(nth, &mask)| lanes(mask).map(move |lane| 64 * nth + lane));
+        let ranks = hits.filter(|&at| keys[at] < bound).map(|at| {
+            let (key, node) = (keys[at], (first + at) as u32);
+            Rank::new(Near { key, node })
+        });
+        if *k <= LANES {
+            picks.resize(*k, nobody(bound));
+            ranks.for_each(|rank| keep(picks, rank));
+            return picks;
         }
-        self.picks.iter().map(|pick| pick.node())
+        // Nearly all of them, and a long list: cheaper to divide than to keep in order.
+        picks.extend(ranks);
+        if picks.len() > *k {
+            picks.select_nth_unstable(*k - 1);
+            picks.truncate(*k);
+        }
+        picks.sort_unstable();
+        picks.resize(*k, nobody(bound));
+        picks
     }
 }
 
 /// The `k` nearest mates of every member of a leaf, from keys shown once for each pair.
 pub(super) struct Mates {
     kernels: &'static Kernels,
-    k: usize,
-    picks: Vec<Rank>,
-    /// The key of each member's `k`-th nearest so far.
-    bounds: Vec<f32>,
-    /// What the bounds began with.
+    picks: Picks,
+    /// For every `LANES` members the first places of their lists, the second ones, and so on.
+    lists: Vec<Places>,
+    /// Mates are nearer than these.
     wanted: Vec<f32>,
 }
 
@@ -120,72 +123,73 @@ impl Mates {
     pub(super) fn new(kernels: &'static Kernels) -> Self {
         Self {
             kernels,
-            k: 0,
-            picks: Vec::new(),
-            bounds: Vec::new(),
+            picks: Picks::new(kernels, 0),
+            lists: Vec::new(),
             wanted: Vec::new(),
         }
     }
 
     /// Begins with members that want `k` mates each, nearer than these bounds.
     pub(super) fn begin(&mut self, k: usize, bounds: impl Iterator<Item = f32>) {
-        self.k = k;
+        self.picks.k = k;
         self.wanted.clear();
         self.wanted.extend(bounds);
-        self.bounds.clone_from(&self.wanted);
-        self.picks.clear();
-        let bounds = self.bounds.iter();
-        let none = bounds.flat_map(|&bound| std::iter::repeat_n(nobody(bound), k));
-        self.picks.extend(none);
-        let padded = self.bounds.len().next_multiple_of(CHUNK);
-        self.bounds.resize(padded, f32::NEG_INFINITY);
-    }
-
-    /// Takes the keys of `row` to every member behind it.
-    pub(super) fn offer(&mut self, row: usize, keys: &[f32]) {
-        let first = (row + 1) / CHUNK;
-        for chunk in first..keys.len() / CHUNK {
-            let start = chunk * CHUNK;
-            let (keys, _) = keys[start..].as_chunks::<CHUNK>();
-            let (bounds, _) = self.bounds[start..].as_chunks::<CHUNK>();
-            let behind = match start <= row {
-                true => u64::MAX << (row - start) << 1,
-                false => u64::MAX,
-            };
-            let below = self.kernels.below;
-            let for_columns = below(&keys[0], &bounds[0], f32::NEG_INFINITY) & behind;
-            let for_row = below(&keys[0], &NO_BOUNDS, self.bounds[row]) & behind;
-            for lane in lanes(for_row) {
-                self.take(row, start + lane, keys[0][lane]);
-            }
-            for lane in lanes(for_columns) {
-                self.take(start + lane, row, keys[0][lane]);
-            }
+        self.lists.clear();
+        for bounds in self.wanted.chunks(LANES) {
+            let mut keys = [f32::NEG_INFINITY; LANES];
+            keys[..bounds.len()].copy_from_slice(bounds);
+            let nodes = [u32::MAX; LANES];
+            let places = std::iter::repeat_n(Places { keys, nodes }, k);
+            self.lists.extend(places);
         }
     }
 
-    #[inline]
-    fn take(&mut self, member: usize, mate: usize, key: f32) {
-        let node = mate as u32;
-        let picks = &mut self.picks[member * self.k..(member + 1) * self.k];
-        keep(picks, Rank::new(Near { key, node }));
-        self.bounds[member] = picks[self.k - 1].near().key;
+    /// Takes the keys of `row` to every member; those up to itself, as far as its group of `LANES`
+    /// begins, are infinite. The last row comes first.
+    pub(super) fn offer(&mut self, row: usize, keys: &[f32]) {
+        let (group, lane, k) = (row / LANES, row % LANES, self.picks.k);
+        let first = group * LANES;
+        let keys = &keys[first..];
+        let lists = &mut self.lists[group * k..];
+        let picks = self.picks.pick(keys, first, self.wanted[row]);
+        for (place, pick) in lists.iter_mut().zip(picks) {
+            let near = pick.near();
+            place.keys[lane] = near.key;
+            place.nodes[lane] = near.node;
+        }
+        (self.kernels.offer)(row as u32, keys, k, lists);
     }
 
     /// What was picked for a member, nearest first: mates and their keys.
     pub(super) fn of(&self, member: usize) -> impl Iterator<Item = Near> + '_ {
-        let picks = self.picks[member * self.k..(member + 1) * self.k].iter();
-        picks
-            .map(|pick| pick.near())
-            .filter(|near| near.node != u32::MAX)
+        let (places, lane) = self.places(member);
+        let nears = places.iter().map(move |place| Near {
+            key: place.keys[lane],
+            node: place.nodes[lane],
+        });
+        nears.take_while(|near| near.node != u32::MAX)
     }
 
     /// Whether a member that was picked for a mate, with this key, is news to the mate: near
     /// enough, and not picked for it as well.
     pub(super) fn is_news(&self, mate: usize, member: usize, key: f32) -> bool {
-        let node = member as u32;
-        let picks = &self.picks[mate * self.k..(mate + 1) * self.k];
-        key < self.wanted[mate] && !picks.contains(&Rank::new(Near { key, node }))
+        if key >= self.wanted[mate] {
+            return false;
+        }
+        let (places, lane) = self.places(mate);
+        match places.last().map(|last| last.keys[lane]) {
+            Some(last) if key < last => false,
+            Some(last) if key > last => true,
+            // As near as the last: it may have come too late.
+            _ => places
+                .iter()
+                .all(|place| place.nodes[lane] != member as u32),
+        }
+    }
+
+    fn places(&self, member: usize) -> (&[Places], usize) {
+        let (group, k) = (member / LANES, self.picks.k);
+        (&self.lists[group * k..(group + 1) * k], member % LANES)
     }
 }
 
@@ -196,7 +200,7 @@ mod tests {
 
     /// Keys of a symmetric table with many ties; members from `len` on are padding.
     fn key(a: usize, b: usize, len: usize) -> f32 {
-        match a.max(b) < len {
+        match a.max(b) < len && a != b {
             true => ((a.min(b) * 7 + a.max(b) * 13) % 11) as f32 - 3.0,
             false => f32::INFINITY,
         }
@@ -212,9 +216,13 @@ mod tests {
             };
             let mut mates = Mates::new(kernels());
             mates.begin(k, (0..len).map(wanted));
-            let padded = len.next_multiple_of(CHUNK);
+            let padded = len.next_multiple_of(LANES);
             for row in (0..len).rev() {
-                let keys: Vec<f32> = (0..padded).map(|column| key(row, column, len)).collect();
+                let shown = |column: usize| match column <= row {
+                    true => f32::INFINITY,
+                    false => key(row, column, len),
+                };
+                let keys: Vec<f32> = (0..padded).map(shown).collect();
                 mates.offer(row, &keys);
             }
             for member in 0..len {
@@ -260,10 +268,10 @@ mod tests {
 
     #[test]
     fn few_columns_and_equal_ones_are_picked_as_well() {
-        for columns in [1usize, 2, 5, 8, 9, 63, 64, 70] {
+        for columns in [1usize, 2, 5, 8, 9, 16, 17, 63, 64, 70] {
             for step in [0.0f32, 0.5, -0.5] {
                 let mut keys: Vec<f32> = (0..columns).map(|at| at as f32 * step).collect();
-                keys.resize(columns.next_multiple_of(CHUNK), f32::INFINITY);
+                keys.resize(columns.next_multiple_of(LANES), f32::INFINITY);
                 for k in (1..=columns.min(12)).chain([columns]) {
                     let mut order: Vec<u32> = (0..columns as u32).collect();
                     order.sort_by(|&a, &b| keys[a as usize].total_cmp(&keys[b as usize]));
