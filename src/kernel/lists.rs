@@ -55,12 +55,19 @@ pub(super) trait Keys: Copy {
     /// The CPU has the feature of this implementation.
     unsafe fn min(self, others: Self) -> Self;
 
-    /// How often there is a yes.
+    /// The sums of each two.
     ///
     /// # Safety
     ///
     /// The CPU has the feature of this implementation.
-    unsafe fn count(mask: Self::Mask) -> u32;
+    unsafe fn add(self, others: Self) -> Self;
+
+    /// Whether there is a yes.
+    ///
+    /// # Safety
+    ///
+    /// The CPU has the feature of this implementation.
+    unsafe fn any(mask: Self::Mask) -> bool;
 
     /// These where there is a yes, else others.
     ///
@@ -83,9 +90,8 @@ pub(super) unsafe fn bound<T: Keys>(keys: &[f32], k: usize) -> f32 {
     if k > LANES {
         return f32::INFINITY;
     }
-    let parts = || (0..LANES).step_by(T::WIDTH);
     let mut least = [f32::INFINITY; LANES];
-    for part in parts() {
+    for part in (0..LANES).step_by(T::WIDTH) {
         // SAFETY: the CPU has the feature, by the caller's promise; every load and the store are
         // of `WIDTH` keys within a group of `LANES`.
         unsafe {
@@ -97,16 +103,30 @@ pub(super) unsafe fn bound<T: Keys>(keys: &[f32], k: usize) -> f32 {
         }
     }
     // The `k`-th of them is the greatest of those that fewer than `k` are below.
-    let mut bound = f32::NEG_INFINITY;
-    for key in least {
-        let below = |part: usize| {
-            // SAFETY: as above.
-            unsafe { T::count(T::load(least.as_ptr().add(part)).below(T::splat(key))) }
-        };
-        let is_among = parts().map(below).sum::<u32>() < k as u32;
-        bound = if is_among && key > bound { key } else { bound };
+    let mut first = [f32::NEG_INFINITY; LANES];
+    for part in (0..LANES).step_by(T::WIDTH) {
+        // SAFETY: as above.
+        unsafe {
+            let keys = T::load(least.as_ptr().add(part));
+            let (one, zero) = (T::splat(1.0), T::splat(0.0));
+            let mut below = zero;
+            for &key in &least {
+                below = below.add(one.or_else(T::splat(key).below(keys), zero));
+            }
+            let is_first = below.below(T::splat(k as f32));
+            let keys = keys.or_else(is_first, T::splat(f32::NEG_INFINITY));
+            keys.store(first.as_mut_ptr().add(part));
+        }
     }
-    bound
+    let mut width = LANES;
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            let (key, other) = (first[lane], first[lane + width]);
+            first[lane] = if key > other { key } else { other };
+        }
+    }
+    first[0]
 }
 
 /// See [`super::Kernels::offer`].
@@ -145,7 +165,7 @@ unsafe fn offer_group<T: Keys>(node: u32, keys: &[f32; LANES], list: &mut [Place
         unsafe {
             let keys = T::load(keys.as_ptr().add(part));
             let is_near = keys.below(T::load(last.as_ptr().add(part)));
-            if T::count(is_near) == 0 {
+            if !T::any(is_near) {
                 continue;
             }
             let mut key = keys.or_else(is_near, T::splat(f32::INFINITY));
@@ -209,8 +229,14 @@ impl Keys for Plain {
 
     // SAFETY: asks of its caller what the trait says, and no more.
     #[inline(always)]
-    unsafe fn count(mask: Self::Mask) -> u32 {
-        mask.iter().map(|&yes| u32::from(yes)).sum()
+    unsafe fn add(self, others: Self) -> Self {
+        Self(std::array::from_fn(|lane| self.0[lane] + others.0[lane]))
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn any(mask: Self::Mask) -> bool {
+        mask.contains(&true)
     }
 
     // SAFETY: asks of its caller what the trait says, and no more.

@@ -3,11 +3,11 @@
 
 use std::arch::x86_64::{
     __m256, __m256i, _CMP_LE_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32,
-    _mm256_add_epi32, _mm256_and_si256, _mm256_blendv_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
-    _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16,
-    _mm256_min_ps, _mm256_movemask_ps, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
-    _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16,
-    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_si256,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_ps, _mm256_castsi256_si128,
+    _mm256_cmp_ps, _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_min_ps, _mm256_movemask_ps, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16,
+    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_si256,
 };
 
 use crate::kernel::lists::Keys;
@@ -16,7 +16,7 @@ use crate::kernel::{
     BLOCK, Block, Probe, ROWS_MAX, bytes_of, bytes_of_mut, check_blocks, kernel_set,
 };
 
-kernel_set!("avx2", "avx2,popcnt", 2);
+kernel_set!("avx2", "avx2", 2);
 
 #[derive(Clone, Copy)]
 struct Tile(__m256i);
@@ -106,9 +106,16 @@ impl Keys for Side {
 
     // SAFETY: asks of its caller what the trait says, and no more.
     #[inline(always)]
-    unsafe fn count(mask: Self::Mask) -> u32 {
+    unsafe fn add(self, others: Self) -> Self {
         // SAFETY: the CPU has the feature, by the caller's promise.
-        unsafe { _mm256_movemask_ps(mask).count_ones() }
+        Self(unsafe { _mm256_add_ps(self.0, others.0) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn any(mask: Self::Mask) -> bool {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        unsafe { _mm256_movemask_ps(mask) != 0 }
     }
 
     // SAFETY: asks of its caller what the trait says, and no more.

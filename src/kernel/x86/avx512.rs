@@ -1,10 +1,11 @@
 //! AVX-512 with its byte products.
 
 use std::arch::x86_64::{
-    __m512, __m512i, __mmask16, _CMP_LE_OQ, _CMP_LT_OQ, _mm512_add_epi32, _mm512_cmp_ps_mask,
-    _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_min_ps,
-    _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_si512, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
+    __m512, __m512i, __mmask16, _CMP_LE_OQ, _CMP_LT_OQ, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_cmp_ps_mask, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_blend_ps, _mm512_min_ps, _mm512_reduce_add_epi32, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_storeu_ps, _mm512_storeu_si512,
+    _mm512_xor_si512,
 };
 
 use crate::kernel::lists::Keys;
@@ -12,7 +13,7 @@ use crate::kernel::matrix::Lanes;
 use crate::kernel::probe::aim_bytes;
 use crate::kernel::{BLOCK, LANES, Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
 
-kernel_set!("avx512", "avx512f,avx512bw,avx512vnni,popcnt", 4);
+kernel_set!("avx512", "avx512f,avx512bw,avx512vnni", 4);
 
 #[derive(Clone, Copy)]
 struct Tile(__m512i);
@@ -102,8 +103,15 @@ impl Keys for Side {
 
     // SAFETY: asks of its caller what the trait says, and no more.
     #[inline(always)]
-    unsafe fn count(mask: Self::Mask) -> u32 {
-        mask.count_ones()
+    unsafe fn add(self, others: Self) -> Self {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        Self(unsafe { _mm512_add_ps(self.0, others.0) })
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn any(mask: Self::Mask) -> bool {
+        mask != 0
     }
 
     // SAFETY: asks of its caller what the trait says, and no more.

@@ -10,7 +10,7 @@ use crate::kernel::matrix::Lanes;
 use crate::kernel::probe::aim_bytes;
 use crate::kernel::{Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
 
-kernel_set!("avxvnni", "avx2,avxvnni,popcnt", 2);
+kernel_set!("avxvnni", "avx2,avxvnni", 2);
 
 #[derive(Clone, Copy)]
 struct Tile(__m256i);

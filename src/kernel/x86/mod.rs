@@ -15,9 +15,6 @@ use super::Kernels;
 /// The sets this CPU can run, fastest first.
 pub(super) fn available() -> Vec<Kernels> {
     let mut sets = Vec::new();
-    if !is_x86_feature_detected!("popcnt") {
-        return sets;
-    }
     if is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vnni")
