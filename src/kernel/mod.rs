@@ -74,7 +74,8 @@ pub(crate) struct Kernels {
     pub(crate) pack: fn(codes: &[&[u8]], to: &mut Panel),
     /// `sum row[i] * (column[i] - 128)` of every row with every column from `first` on.
     pub(crate) products: fn(rows: &[&[u8]], first: usize, panel: &Panel, to: &mut Products),
-    /// Squared Euclidean distances of a row to every column from `first` on, from their products.
+    /// Squared Euclidean distances of a row to every column from the group of [`LANES`] on that
+    /// `first` is in, from their products, in whole groups; padding is infinite.
     pub(crate) l2_keys: PairKeys,
     /// Negated inner products, likewise.
     pub(crate) dot_keys: PairKeys,

@@ -4,18 +4,29 @@
 //! byte 128. Every operation is on its own lane and none is fused, so that all sets agree bit for
 //! bit; and each is symmetric in the two codes, so that a pair has one key whichever side asks.
 
+use super::LANES;
+
 /// What the codes of a panel need beside their products, column by column.
 #[derive(Default, Clone)]
 pub(crate) struct PairTerms {
+    groups: Vec<Group>,
+    /// Columns; those up to a whole group are padding.
+    len: usize,
+}
+
+/// The terms of some columns side by side.
+#[derive(Default, Clone)]
+#[repr(align(64))]
+struct Group {
     /// Value of byte 128.
-    pub(crate) mid: Vec<f32>,
-    pub(crate) scale: Vec<f32>,
+    mid: [f32; LANES],
+    scale: [f32; LANES],
     /// `scale` times the sum of `c`.
-    pub(crate) sum: Vec<f32>,
+    sum: [f32; LANES],
     /// Euclidean keys: `scale^2` times the sum of `c^2`. Others do not use it.
-    pub(crate) own: Vec<f32>,
+    own: [f32; LANES],
     /// 128 times the sum of `c`: what a product of unsigned row bytes has too much.
-    pub(crate) shift: Vec<i32>,
+    shift: [i32; LANES],
 }
 
 /// The same for one row.
@@ -30,40 +41,40 @@ pub(crate) struct RowTerms {
 
 impl PairTerms {
     pub(crate) fn clear(&mut self) {
-        let Self {
-            mid,
-            scale,
-            sum,
-            own,
-            shift,
-        } = self;
-        mid.clear();
-        scale.clear();
-        sum.clear();
-        own.clear();
-        shift.clear();
+        self.groups.clear();
+        self.len = 0;
     }
 
     pub(crate) fn push(&mut self, terms: &RowTerms, shift: i32) {
-        self.mid.push(terms.mid);
-        self.scale.push(terms.scale);
-        self.sum.push(terms.sum);
-        self.own.push(terms.own);
-        self.shift.push(shift);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.mid.len()
+        let lane = self.len % LANES;
+        if lane == 0 {
+            self.groups.push(Group::default());
+        }
+        if let Some(group) = self.groups.last_mut() {
+            group.mid[lane] = terms.mid;
+            group.scale[lane] = terms.scale;
+            group.sum[lane] = terms.sum;
+            group.own[lane] = terms.own;
+            group.shift[lane] = shift;
+            self.len += 1;
+        }
     }
 
     /// The terms of the code in a column, as a row.
     pub(crate) fn row(&self, column: usize, dim: f32) -> RowTerms {
+        self.groups[column / LANES].row(column % LANES, dim)
+    }
+}
+
+impl Group {
+    #[inline(always)]
+    fn row(&self, lane: usize, dim: f32) -> RowTerms {
         RowTerms {
             dim,
-            mid: self.mid[column],
-            scale: self.scale[column],
-            sum: self.sum[column],
-            own: self.own[column],
+            mid: self.mid[lane],
+            scale: self.scale[lane],
+            sum: self.sum[lane],
+            own: self.own[lane],
         }
     }
 }
@@ -108,7 +119,8 @@ macro_rules! keys_of_columns {
 }
 keys_of_columns!(l2_keys, l2_key; dot_keys, dot_key; cosine_keys, cosine_key);
 
-/// Goes over all columns from `first` on.
+/// Goes over the columns from `first` on, a whole group at a time: both ends are where groups begin
+/// or end, so that no register is left half full. Padding is infinitely far.
 #[inline(always)]
 fn each(
     row: &RowTerms,
@@ -118,23 +130,16 @@ fn each(
     out: &mut [f32],
     key: impl Fn(&RowTerms, &RowTerms, f32) -> f32,
 ) {
-    let part = first..columns.len();
-    let mid = &columns.mid[part.clone()];
-    let scale = &columns.scale[part.clone()];
-    let sum = &columns.sum[part.clone()];
-    let own = &columns.own[part.clone()];
-    let shift = &columns.shift[part.clone()];
-    let products = &products[part.clone()];
-    let out = &mut out[part];
-    for i in 0..out.len() {
-        let column = RowTerms {
-            dim: row.dim,
-            mid: mid[i],
-            scale: scale[i],
-            sum: sum[i],
-            own: own[i],
-        };
-        let product = products[i].wrapping_sub(shift[i]) as f32;
-        out[i] = key(row, &column, product);
+    let first = first / LANES;
+    let products = products.as_chunks::<LANES>().0.iter().skip(first);
+    let groups = columns.groups.iter().skip(first);
+    let keys = out.as_chunks_mut::<LANES>().0.iter_mut().skip(first);
+    for ((keys, products), group) in keys.zip(products).zip(groups) {
+        for lane in 0..LANES {
+            let column = group.row(lane, row.dim);
+            let product = products[lane].wrapping_sub(group.shift[lane]) as f32;
+            keys[lane] = key(row, &column, product);
+        }
     }
+    out[columns.len..].fill(f32::INFINITY);
 }

@@ -80,18 +80,21 @@ impl Graph {
         self.entry = entry;
     }
 
-    /// Gives the nodes `ids` their first lists on a level; `lists` name them by their places.
-    pub(super) fn fill(&mut self, level: u8, ids: &[u32], lists: Lists) {
-        self.reserve_level(level, ids.len());
-        let mut nodes = ids.iter();
-        let mut links: Vec<u32> = Vec::new();
-        lists.for_each(|list| {
-            links.clear();
-            links.extend(list.iter().map(|&place| ids[place as usize]));
-            if let Some(&node) = nodes.next() {
-                self.set(level, node, &links);
-            }
-        });
+    /// Gives the nodes `ids`, in ascending order, their first lists on a level; `lists` name them by
+    /// their places. There are `nodes` of them all on level 0, where no lists are yet.
+    pub(super) fn fill(&mut self, level: u8, ids: &[u32], nodes: usize, lists: Lists) {
+        if level > 0 {
+            self.reserve_level(level, ids.len());
+            lists.for_each(ids, |node, links| self.set(level, node, links));
+            return;
+        }
+        self.reserve(nodes);
+        self.grow(nodes);
+        let m0 = self.m0;
+        if let Some(rows) = self.level0.all_mut() {
+            lists.fill(ids, rows, m0, list::write);
+        }
+        self.count_all();
     }
 
     /// Makes this many nodes exist, without links, on all threads.

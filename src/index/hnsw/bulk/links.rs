@@ -1,5 +1,7 @@
 //! From candidates to lists: diverse neighbours, and those that chose a row back.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::super::search::Near;
@@ -7,6 +9,7 @@ use super::super::select::Selector;
 use super::candidates::{Candidates, ROWS};
 use super::corpus::Corpus;
 use super::pool::Pool;
+use crate::pool;
 
 /// Lists of positions, `ROWS` rows a piece: each its length followed by its links.
 pub(in super::super) struct Lists {
@@ -15,13 +18,46 @@ pub(in super::super) struct Lists {
 }
 
 impl Lists {
-    /// The lists in the order of positions, whose memory goes as they are read.
-    pub(in super::super) fn for_each(self, mut take: impl FnMut(&[u32])) {
-        for piece in self.pieces {
-            for list in piece.chunks_exact(self.stride) {
-                take(&list[1..=list[0] as usize]);
+    /// The lists of the nodes `ids`, which also say which node is at which position.
+    pub(in super::super) fn for_each(self, ids: &[u32], mut take: impl FnMut(u32, &[u32])) {
+        let mut nodes = ids.iter();
+        let mut links = Vec::new();
+        for list in self
+            .pieces
+            .iter()
+            .flat_map(|piece| piece.chunks_exact(self.stride))
+        {
+            if let Some(&node) = nodes.next() {
+                take(node, named(list, ids, &mut links));
             }
         }
+    }
+
+    /// As `for_each`, on all threads, into `rows`, where every node has so many places; `ids` ascend.
+    /// Memory goes as lists are read.
+    pub(in super::super) fn fill(
+        self,
+        ids: &[u32],
+        rows: &mut [u32],
+        places: usize,
+        write: impl Fn(&mut [u32], &[u32]) + Sync,
+    ) {
+        let stride = self.stride;
+        let mut work = Vec::with_capacity(self.pieces.len());
+        let (mut rest, mut begin) = (rows, 0);
+        for (piece, own) in self.pieces.into_iter().zip(ids.chunks(ROWS)) {
+            let end = own.last().map_or(begin, |&last| last as usize + 1);
+            let (rows, behind) = rest.split_at_mut((end - begin) * places);
+            work.push((piece, own, begin, rows));
+            (rest, begin) = (behind, end);
+        }
+        work.into_par_iter().for_each(|(piece, own, begin, rows)| {
+            let mut links = Vec::new();
+            for (list, &node) in piece.chunks_exact(stride).zip(own) {
+                let row = &mut rows[(node as usize - begin) * places..][..places];
+                write(row, named(list, ids, &mut links));
+            }
+        });
     }
 
     fn of(&self, row: usize) -> &[u32] {
@@ -150,38 +186,72 @@ fn write(list: &mut [u32], pool: &Pool<'_>, taken: &[Near]) {
     }
 }
 
+/// The links of a list, as the nodes that are at these positions.
+fn named<'a>(list: &[u32], ids: &[u32], links: &'a mut Vec<u32>) -> &'a [u32] {
+    links.clear();
+    let positions = list[1..=list[0] as usize].iter();
+    links.extend(positions.map(|&position| ids[position as usize]));
+    links
+}
+
 /// Who chose a row, in ascending order.
 struct Reverse {
+    shares: Vec<Share>,
+    /// Rows of a share.
+    rows: usize,
+}
+
+/// Who chose the rows of a share.
+struct Share {
     starts: Vec<usize>,
     from: Vec<u32>,
 }
 
 impl Reverse {
+    /// Every thread looks at all lists and keeps what is about rows of its own: one more look at a
+    /// list costs less than writing together.
     fn of(lists: &Lists, rows: usize) -> Self {
-        let mut starts = vec![0; rows + 1];
-        for row in 0..rows {
-            for &link in lists.of(row) {
-                starts[link as usize + 1] += 1;
-            }
+        let share = rows.div_ceil(pool::threads()).max(1);
+        let firsts: Vec<usize> = (0..rows).step_by(share).collect();
+        let shares = firsts.into_par_iter();
+        let shares = shares.map(|first| Share::of(lists, rows, first..rows.min(first + share)));
+        Self {
+            shares: shares.collect(),
+            rows: share,
         }
-        for row in 0..rows {
-            starts[row + 1] += starts[row];
-        }
-        let mut from = vec![0; starts[rows]];
-        for row in 0..rows {
-            for &link in lists.of(row) {
-                let place = &mut starts[link as usize];
-                from[*place] = row as u32;
-                *place += 1;
-            }
-        }
-        // Each start is now where the next row's begins.
-        starts.copy_within(0..rows, 1);
-        starts[0] = 0;
-        Self { starts, from }
     }
 
     fn to(&self, row: usize) -> &[u32] {
-        &self.from[self.starts[row]..self.starts[row + 1]]
+        let (share, row) = (&self.shares[row / self.rows], row % self.rows);
+        &share.from[share.starts[row]..share.starts[row + 1]]
+    }
+}
+
+impl Share {
+    fn of(lists: &Lists, rows: usize, own: Range<usize>) -> Self {
+        let place = |link: u32| {
+            let place = (link as usize).wrapping_sub(own.start);
+            (place < own.len()).then_some(place)
+        };
+        let mut starts = vec![0; own.len() + 1];
+        for row in 0..rows {
+            for place in lists.of(row).iter().filter_map(|&link| place(link)) {
+                starts[place + 1] += 1;
+            }
+        }
+        for row in 0..own.len() {
+            starts[row + 1] += starts[row];
+        }
+        let mut from = vec![0; starts[own.len()]];
+        for row in 0..rows {
+            for place in lists.of(row).iter().filter_map(|&link| place(link)) {
+                from[starts[place]] = row as u32;
+                starts[place] += 1;
+            }
+        }
+        // Each start is now where the next row's begins.
+        starts.copy_within(0..own.len(), 1);
+        starts[0] = 0;
+        Self { starts, from }
     }
 }

@@ -103,11 +103,7 @@ pub(super) fn build(
             links.filter_map(|&id| corpus.position(id)).collect()
         };
         let lists = links::choose(&corpus, lift, graph.capacity(level), candidates, &above);
-        if level == 0 {
-            // Not earlier: until now candidates have taken more memory than the lists will.
-            graph.reserve(parts.nodes.len());
-        }
-        graph.fill(level, ids, lists);
+        graph.fill(level, ids, parts.nodes.len(), lists);
     }
     let top = (levels.len() as u8).checked_sub(1);
     graph.begin_at(top.map(|level| EntryPoint {
