@@ -47,10 +47,15 @@ const ROOM_ABOVE_MAX: usize = 192;
 /// So few rows are linked in a second or two, however hard their neighbours are looked for.
 const FEW: usize = 1 << 15;
 
+/// Rows a leader should have, as far as there are not too many of them.
+const ROWS_PER_LEADER: usize = 75;
+
 /// How hard to look for neighbours.
 struct Effort {
     /// Most rows of a leaf.
     leaf_max: usize,
+    /// Rows for each leader of the divisions behind the first.
+    rows_per_leader: usize,
     /// Leaders a row goes to in the first and the second division.
     fanouts: [usize; 2],
     /// Mates that a row keeps of each leaf.
@@ -66,15 +71,22 @@ impl Effort {
     fn new(params: &HnswParams, level: u8, rows: usize) -> Self {
         let leaders = params.ef_construction / 25;
         let more = if rows <= FEW { leaders / 2 } else { 0 };
-        let (mates, room) = match level {
-            0 => (4, params.m0 + params.m0 / 4),
-            _ => (32, (6 * params.m).min(ROOM_ABOVE_MAX.max(2 * params.m))),
-        };
+        let first = (leaders + more).clamp(2, 32);
+        if level == 0 {
+            return Self {
+                leaf_max: 512,
+                rows_per_leader: ROWS_PER_LEADER,
+                fanouts: [first, 3],
+                mates: 4,
+                room: params.m0 + params.m0 / 4,
+            };
+        }
         Self {
-            leaf_max: 512,
-            fanouts: [(leaders + more).clamp(2, 32), 3],
-            mates,
-            room,
+            leaf_max: 1_024,
+            rows_per_leader: 512,
+            fanouts: [first, 1],
+            mates: 32,
+            room: (6 * params.m).min(ROOM_ABOVE_MAX.max(2 * params.m)),
         }
     }
 }
@@ -153,7 +165,7 @@ fn find(
     let rows = corpus.len();
     let all: Vec<u32> = (0..rows as u32).collect();
     let groups = if rows > effort.leaf_max {
-        let leaders = partition::draw(&all, partition::leaders_for(rows), seed);
+        let leaders = partition::draw(&all, partition::leaders_for(rows, ROWS_PER_LEADER), seed);
         partition::divide(corpus, &leaders, &all, effort.fanouts[0])
     } else {
         vec![all]

@@ -11,9 +11,6 @@ use super::nearest::Picks;
 /// Most leaders of one division.
 const LEADERS_MAX: usize = 1_000;
 
-/// Rows a leader should have, as far as `LEADERS_MAX` lets it.
-const ROWS_PER_LEADER: usize = 75;
-
 /// Divisions of divisions there are at most: 20 million rows need four.
 pub(super) const DEPTH_MAX: usize = 12;
 
@@ -81,7 +78,11 @@ pub(super) fn leaves(
         return;
     }
     let fanout = if depth == 1 { effort.fanouts[1] } else { 1 };
-    let leaders = draw(&members, leaders_for(members.len()), seed);
+    let leaders = draw(
+        &members,
+        leaders_for(members.len(), effort.rows_per_leader),
+        seed,
+    );
     let groups = divide(corpus, &leaders, &members, fanout);
     let mut small: Vec<u32> = Vec::new();
     for (nth, group) in groups.into_iter().enumerate() {
@@ -114,9 +115,9 @@ fn distinct(mut members: Vec<u32>) -> Vec<u32> {
     members
 }
 
-/// How many leaders so many rows are divided by.
-pub(super) fn leaders_for(members: usize) -> usize {
-    (members / ROWS_PER_LEADER).clamp(2, LEADERS_MAX)
+/// How many leaders so many rows are divided by, if each is to have so many of them.
+pub(super) fn leaders_for(members: usize, rows_per_leader: usize) -> usize {
+    (members / rows_per_leader).clamp(2, LEADERS_MAX)
 }
 
 /// Draws so many of `members`, in ascending order.
