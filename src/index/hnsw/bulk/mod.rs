@@ -84,7 +84,7 @@ impl Effort {
         Self {
             leaf_max: 1_024,
             rows_per_leader: 512,
-            fanouts: [first, 1],
+            fanouts: [(2 * leaders).clamp(2, 32), 1],
             mates: 32,
             room: (6 * params.m).min(ROOM_ABOVE_MAX.max(2 * params.m)),
         }
