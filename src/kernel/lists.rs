@@ -14,6 +14,28 @@ pub(crate) struct Places {
     pub(crate) nodes: [u32; LANES],
 }
 
+/// Ranks that stand side by side in the longest register.
+pub(crate) const RANKS: usize = 8;
+
+/// So many ranks, none of them across two cache lines.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct RankLine(pub(crate) [u64; RANKS]);
+
+/// See [`super::Kernels::insert`].
+#[inline(always)]
+pub(super) fn insert(list: &mut [RankLine], rank: u64) {
+    // SAFETY: a line is its ranks and nothing else, one behind the other, in a slice as well.
+    let list = unsafe {
+        std::slice::from_raw_parts_mut(list.as_mut_ptr().cast::<u64>(), list.len() * RANKS)
+    };
+    let place = list.partition_point(|&kept| kept < rank);
+    if place < list.len() && list[place] != rank {
+        list.copy_within(place..list.len() - 1, place + 1);
+        list[place] = rank;
+    }
+}
+
 /// Some keys side by side in a register, or as many nodes, whose bits are only moved.
 ///
 /// Implementations are thin wrappers around one instruction each; `bound` and `offer` are all that

@@ -1,9 +1,10 @@
 //! The one door to SIMD: a table of kernels, picked once at run time.
 //!
-//! Two families. *Integer* kernels multiply unsigned by signed bytes and are exact, so every
+//! Three families. *Integer* kernels multiply unsigned by signed bytes and are exact, so every
 //! implementation agrees by arithmetic. *Float* kernels add products into 32 lanes in a fixed
 //! order, multiply and add apart (never fused), and fold the lanes in a fixed tree, so every
-//! implementation agrees bit for bit: a store gives the same distances on every machine.
+//! implementation agrees bit for bit: a store gives the same distances on every machine. *List*
+//! kernels compare and move, and compute nothing.
 
 mod ahead;
 mod aligned;
@@ -29,7 +30,7 @@ use std::sync::OnceLock;
 pub(crate) use self::ahead::read_ahead;
 pub(crate) use self::aligned::{Block, bytes_of, bytes_of_mut};
 pub(crate) use self::huge::advise_huge;
-pub(crate) use self::lists::{LANES, Places};
+pub(crate) use self::lists::{LANES, Places, RANKS, RankLine};
 pub(crate) use self::matrix::{Panel, Products};
 pub(crate) use self::memory::{free_memory, peak_memory};
 pub(crate) use self::pairs::{PairTerms, RowTerms, cosine_key, dot_key, l2_key};
@@ -62,6 +63,9 @@ pub(crate) struct Kernels {
     /// `k` places each in `lists`, nearest first. It takes a place in the lists whose last key is above its
     /// own, before equal ones, and their last goes.
     pub(crate) offer: fn(node: u32, keys: &[f32], k: usize, lists: &mut [Places]),
+    /// Puts a rank into an ascending list, whose last then goes, unless it is there already or above
+    /// the last.
+    pub(crate) insert: fn(list: &mut [RankLine], rank: u64),
     /// `sum (a[i] - b[i])^2`. Same length, any.
     pub(crate) l2_squared: fn(&[f32], &[f32]) -> f32,
     /// `sum a[i] * b[i]`. Same length, any.
@@ -119,7 +123,7 @@ fn check_blocks(a: usize, b: usize) {
 }
 
 /// Defines `KERNELS`, a set with this name whose functions may use these CPU features: its
-/// integer kernels are `dot_u8u8_enabled`, `aim_enabled`, `dots_enabled` and `masks_enabled` of
+/// integer kernels are `dot_u8u8_enabled`, `aim_enabled`, `dots_enabled`, `masks_enabled` and `insert_enabled` of
 /// the module it stands in, its lists are kept by `Side`, its
 /// float kernels those of the scalar twin, compiled once more, and its products those of `Tile`,
 /// this many groups at a time.
@@ -146,6 +150,8 @@ macro_rules! kernel_set {
             near: |keys, k, limit, masks| unsafe { near(keys, k, limit, masks) },
             // SAFETY: this set is handed out only where the CPU has its features.
             offer: |node, keys, k, lists| unsafe { offer(node, keys, k, lists) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            insert: |list, rank| unsafe { insert_enabled(list, rank) },
             // SAFETY: this set is handed out only where the CPU has its features.
             l2_squared: |a, b| unsafe { l2_squared(a, b) },
             // SAFETY: this set is handed out only where the CPU has its features.

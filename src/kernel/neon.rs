@@ -11,7 +11,7 @@ use std::arch::aarch64::{
 };
 use std::arch::is_aarch64_feature_detected;
 
-use super::{Kernels, Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
+use super::{Kernels, Probe, ROWS_MAX, RankLine, bytes_of, check_blocks, kernel_set};
 
 /// The sets this CPU can run, fastest first.
 pub(super) fn available() -> Vec<Kernels> {
@@ -48,6 +48,12 @@ fn dots_enabled(probe: &Probe, rows: &[&[u8]], to: &mut [i32; ROWS_MAX]) {
             vreinterpretq_s8_u8(unsafe { vld1q_u8(y.as_ptr()) })
         });
     }
+}
+
+/// Without a minimum of 64 bits, no faster than finding the place.
+#[target_feature(enable = "neon")]
+fn insert_enabled(list: &mut [RankLine], rank: u64) {
+    super::lists::insert(list, rank);
 }
 
 #[target_feature(enable = "neon")]

@@ -25,6 +25,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     },
     // SAFETY: `Plain` asks nothing of the CPU.
     offer: |node, keys, k, lists| unsafe { lists::offer::<lists::Plain>(node, keys, k, lists) },
+    insert: lists::insert,
     pack: matrix::pack::<Plain, 2>,
     // SAFETY: `Plain` asks nothing of the CPU, and panels of this set are packed one line above.
     products: |rows, first, panel, to| unsafe {

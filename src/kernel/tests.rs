@@ -1,8 +1,9 @@
 //! Every set this machine can run against the scalar twin, and the twin against plain sums.
 
 use super::{
-    BLOCK, Block, Kernels, LANES, PairTerms, Panel, Places, Probe, Products, ROWS_MAX, RowTerms,
-    available, bytes_of, bytes_of_mut, cosine_key, dot_key, kernels, l2_key, scalar,
+    BLOCK, Block, Kernels, LANES, PairTerms, Panel, Places, Probe, Products, RANKS, ROWS_MAX,
+    RankLine, RowTerms, available, bytes_of, bytes_of_mut, cosine_key, dot_key, kernels, l2_key,
+    scalar,
 };
 
 /// A reproducible stream of bits (splitmix64).
@@ -309,6 +310,31 @@ fn lists_of_columns_agree_with_the_twin_and_are_the_nearest() {
                 }
                 want.resize(k, (bound(column), u32::MAX));
                 assert_eq!(got, want, "{k} places, column {column}, {}", set.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn ranks_are_put_in_order_once_each() {
+    let mut bits = Bits(9);
+    for set in available() {
+        for lines in [0, 1, 5] {
+            let room = lines * RANKS;
+            let mut list = vec![RankLine([u64::MAX - 1; RANKS]); lines];
+            let mut all = std::collections::BTreeSet::new();
+            for _ in 0..300 {
+                let rank = match bits.next() % 8 {
+                    0 => u64::MAX - 2,
+                    1 => 0,
+                    _ => bits.next() >> 5 << 56 | 1,
+                };
+                (set.insert)(&mut list, rank);
+                all.insert(rank);
+                let mut want: Vec<u64> = all.iter().copied().take(room).collect();
+                want.resize(room, u64::MAX - 1);
+                let got: Vec<u64> = list.iter().flat_map(|line| line.0).collect();
+                assert_eq!(got, want, "{} with room for {room}", set.name);
             }
         }
     }

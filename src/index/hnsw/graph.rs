@@ -91,8 +91,9 @@ impl Graph {
         self.reserve(nodes);
         self.grow(nodes);
         let m0 = self.m0;
-        if let Some(rows) = self.level0.all_mut() {
-            lists.fill(ids, rows, m0, list::write);
+        match self.level0.all_mut() {
+            Some(rows) => lists.fill(ids, rows, m0, list::write),
+            None => return lists.for_each(ids, |node, links| self.set(level, node, links)),
         }
         self.count_all();
     }

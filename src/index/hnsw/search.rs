@@ -107,6 +107,23 @@ impl Rank {
         Self(u64::from(ordered) << 32 | u64::from(near.node))
     }
 
+    /// A place in a list for which nothing has been found: whatever is nearer than `key` takes it.
+    #[inline]
+    pub(super) fn nobody(key: f32) -> Self {
+        let node = u32::MAX;
+        Self::new(Near { key, node })
+    }
+
+    #[inline]
+    pub(super) fn bits(self) -> u64 {
+        self.0
+    }
+
+    #[inline]
+    pub(super) fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
     #[inline]
     pub(super) fn node(self) -> u32 {
         self.0 as u32

@@ -4,6 +4,7 @@ mod churn;
 mod hard;
 mod npy;
 mod recall;
+mod same;
 
 use super::*;
 use crate::encoding::EncodedVector;

@@ -13,7 +13,7 @@ use std::arch::x86_64::{
 use crate::kernel::lists::Keys;
 use crate::kernel::matrix::Lanes;
 use crate::kernel::{
-    BLOCK, Block, Probe, ROWS_MAX, bytes_of, bytes_of_mut, check_blocks, kernel_set,
+    BLOCK, Block, Probe, ROWS_MAX, RankLine, bytes_of, bytes_of_mut, check_blocks, kernel_set,
 };
 
 kernel_set!("avx2", "avx2", 2);
@@ -236,6 +236,12 @@ pub(super) fn fold(sum: __m256i) -> i32 {
     let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
     let one = _mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two));
     _mm_cvtsi128_si32(one)
+}
+
+/// Without a minimum of 64 bits, no faster than finding the place.
+#[target_feature(enable = "avx2")]
+pub(super) fn insert_enabled(list: &mut [RankLine], rank: u64) {
+    crate::kernel::lists::insert(list, rank);
 }
 
 /// Which of these keys are not above `limit`: the vector form of `scalar::masks`.

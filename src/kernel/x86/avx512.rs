@@ -2,16 +2,16 @@
 
 use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _CMP_LE_OQ, _CMP_LT_OQ, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_cmp_ps_mask, _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_blend_ps, _mm512_min_ps, _mm512_reduce_add_epi32, _mm512_set1_epi8,
-    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_si512, _mm512_storeu_ps, _mm512_storeu_si512,
-    _mm512_xor_si512,
+    _mm512_alignr_epi64, _mm512_cmp_ps_mask, _mm512_cmpeq_epi64_mask, _mm512_dpbusd_epi32,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_max_epu64, _mm512_min_epu64,
+    _mm512_min_ps, _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64,
+    _mm512_set1_ps, _mm512_setzero_si512, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
 };
 
 use crate::kernel::lists::Keys;
 use crate::kernel::matrix::Lanes;
 use crate::kernel::probe::aim_bytes;
-use crate::kernel::{BLOCK, LANES, Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
+use crate::kernel::{BLOCK, LANES, Probe, ROWS_MAX, RankLine, bytes_of, check_blocks, kernel_set};
 
 kernel_set!("avx512", "avx512f,avx512bw,avx512vnni", 4);
 
@@ -184,5 +184,31 @@ fn masks_enabled(keys: &[f32], limit: f32, masks: &mut [u64]) {
             let near = _mm512_cmp_ps_mask::<_CMP_LE_OQ>(keys, limit);
             *mask |= u64::from(near) << (LANES * at);
         }
+    }
+}
+
+/// The vector form of `lists::insert`: every place takes the new rank or what stood before it, if that
+/// is less than its own, and nobody has to find where.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn insert_enabled(list: &mut [RankLine], rank: u64) {
+    let load = |line: &RankLine| {
+        // SAFETY: `line` is 64 readable bytes, and `loadu` asks for no alignment.
+        unsafe { _mm512_loadu_si512(line.0.as_ptr().cast()) }
+    };
+    let new = _mm512_set1_epi64(rank.cast_signed());
+    let known = list.iter().fold(0, |known, line| {
+        known | _mm512_cmpeq_epi64_mask(load(line), new)
+    });
+    // One that is there already becomes one that is above all.
+    let rank = rank | 0u64.wrapping_sub(u64::from(known != 0));
+    let new = _mm512_set1_epi64(rank.cast_signed());
+    let mut before = _mm512_setzero_si512();
+    for line in list {
+        let old = load(line);
+        let shifted = _mm512_alignr_epi64::<7>(old, before);
+        let kept = _mm512_min_epu64(_mm512_max_epu64(shifted, new), old);
+        // SAFETY: `line` is 64 writable bytes, and `storeu` asks for no alignment.
+        unsafe { _mm512_storeu_si512(line.0.as_mut_ptr().cast(), kept) };
+        before = old;
     }
 }

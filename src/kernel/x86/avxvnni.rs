@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_xor_si256,
 };
 
-use super::avx2::{Side, fold, load, masks_enabled};
+use super::avx2::{Side, fold, insert_enabled, load, masks_enabled};
 use crate::kernel::matrix::Lanes;
 use crate::kernel::probe::aim_bytes;
 use crate::kernel::{Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::super::search::{Near, Rank};
-use crate::kernel::prefetch;
+use crate::kernel::{Kernels, RANKS, RankLine, prefetch};
 
 /// Rows whose candidates are kept by one worker at a time: their lists stay in its cache.
 pub(super) const ROWS: usize = 4_096;
@@ -61,51 +61,65 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    fn new(kernels: &'static Kernels, rows: usize, room: usize, angular: bool) -> Self {
+        Self {
+            nearest: Ranked::new(kernels, rows, room),
+            angular: angular.then(|| Ranked::new(kernels, rows, room)),
+        }
+    }
+
     pub(super) fn rows(&self) -> usize {
-        self.nearest.lens.len()
+        self.nearest.bounds.len()
     }
 
     /// The candidates of a row, nearest first.
-    pub(super) fn of(&self, row: usize) -> &[Rank] {
+    pub(super) fn of(&self, row: usize) -> impl Iterator<Item = Rank> + '_ {
         self.nearest.of(row)
     }
 
     /// The nearest of a row by Euclidean distance, where that is not what keys order by.
     pub(super) fn angular(&self, row: usize) -> impl Iterator<Item = u32> + '_ {
         let ranks = self.angular.iter().flat_map(move |ranked| ranked.of(row));
-        ranks.map(|rank| rank.node())
+        ranks.map(Rank::node)
     }
 }
 
 /// Sorted lists of fixed room.
 struct Ranked {
-    room: usize,
-    ranks: Vec<Rank>,
-    lens: Vec<u16>,
-    /// The key of the last of each full list: most of what is offered is farther, and the lists
-    /// are many times larger.
+    kernels: &'static Kernels,
+    /// Lines of a list.
+    lines: usize,
+    /// Bits of ranks; places that nobody has taken come last.
+    ranks: Vec<RankLine>,
+    /// The key of the last of each list, infinite until it is full: most of what is offered is
+    /// farther, and the lists are many times larger.
     bounds: Vec<f32>,
 }
 
 impl Ranked {
-    fn new(rows: usize, room: usize) -> Self {
+    /// Room for at least so many candidates of each row.
+    fn new(kernels: &'static Kernels, rows: usize, room: usize) -> Self {
+        let lines = room.div_ceil(RANKS);
+        let nobody = Rank::nobody(f32::INFINITY).bits();
         Self {
-            room,
-            ranks: vec![Rank::default(); rows * room],
-            lens: vec![0; rows],
+            kernels,
+            lines,
+            ranks: vec![RankLine([nobody; RANKS]); rows * lines],
             bounds: vec![f32::INFINITY; rows],
         }
     }
 
-    fn of(&self, row: usize) -> &[Rank] {
-        &self.ranks[row * self.room..][..usize::from(self.lens[row])]
+    fn of(&self, row: usize) -> impl Iterator<Item = Rank> + '_ {
+        let lines = self.ranks[row * self.lines..(row + 1) * self.lines].iter();
+        let ranks = lines.flat_map(|line| line.0).map(Rank::from_bits);
+        ranks.take_while(|rank| rank.node() != u32::MAX)
     }
 
     /// Asks for the list that a candidate is about to be put into.
     #[inline]
     fn prefetch(&self, row: usize, near: &Near) {
         if near.key <= self.bounds[row] {
-            prefetch(&self.ranks[row * self.room..(row + 1) * self.room]);
+            prefetch(&self.ranks[row * self.lines..(row + 1) * self.lines]);
         }
     }
 
@@ -115,22 +129,10 @@ impl Ranked {
         if near.key > self.bounds[row] {
             return;
         }
-        let rank = Rank::new(near);
-        let len = usize::from(self.lens[row]);
-        let list = &mut self.ranks[row * self.room..(row + 1) * self.room];
-        if len == self.room && rank >= list[len - 1] {
-            return;
-        }
-        let place = list[..len].partition_point(|&kept| kept < rank);
-        if place < len && list[place] == rank {
-            return;
-        }
-        let end = (len + 1).min(self.room);
-        list.copy_within(place..end - 1, place + 1);
-        list[place] = rank;
-        self.lens[row] = end as u16;
-        if end == self.room {
-            self.bounds[row] = list[end - 1].near().key;
+        let list = &mut self.ranks[row * self.lines..(row + 1) * self.lines];
+        (self.kernels.insert)(list, Rank::new(near).bits());
+        if let Some(&RankLine([.., last])) = list.last() {
+            self.bounds[row] = Rank::from_bits(last).near().key;
         }
     }
 }
@@ -142,14 +144,10 @@ pub(super) struct Candidates {
 
 impl Candidates {
     /// Room for so many candidates of each row, and as many by Euclidean distance if `angular`.
-    pub(super) fn new(rows: usize, room: usize, angular: bool) -> Self {
-        let starts = (0..rows).step_by(ROWS);
-        let pieces = starts.map(|start| {
-            let rows = ROWS.min(rows - start);
-            Piece {
-                nearest: Ranked::new(rows, room),
-                angular: angular.then(|| Ranked::new(rows, room)),
-            }
+    pub(super) fn new(kernels: &'static Kernels, rows: usize, room: usize, angular: bool) -> Self {
+        let pieces = (0..rows.div_ceil(ROWS)).into_par_iter().map(|piece| {
+            let rows = ROWS.min(rows - piece * ROWS);
+            Piece::new(kernels, rows, room, angular)
         });
         Self {
             pieces: pieces.collect(),
@@ -189,6 +187,7 @@ impl Candidates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::kernels;
 
     #[test]
     fn what_is_kept_does_not_depend_on_the_order() {
@@ -203,17 +202,17 @@ mod tests {
             .collect();
         let rows = 2 * ROWS;
         let kept = |batches: Vec<Vec<Found>>| -> Vec<Vec<Rank>> {
-            let mut candidates = Candidates::new(rows, 10, false);
+            let mut candidates = Candidates::new(kernels(), rows, 10, false);
             let finds: Vec<Finds> = batches.iter().map(|b| Finds::new(b, rows)).collect();
             candidates.take(&finds, false);
-            let piece = |row: usize| candidates.pieces[row / ROWS].of(row % ROWS).to_vec();
+            let piece = |row: usize| candidates.pieces[row / ROWS].of(row % ROWS).collect();
             [0, ROWS - 1, 2 * ROWS - 2].map(piece).to_vec()
         };
         let straight = kept(vec![found.clone()]);
         let backwards = kept(found.chunks(7).rev().map(<[Found]>::to_vec).collect());
         assert_eq!(straight, backwards);
         for list in straight {
-            assert!(list.len() == 10 && list.is_sorted());
+            assert!(list.len() == 16 && list.is_sorted());
         }
     }
 }

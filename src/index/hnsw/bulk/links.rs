@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::super::search::Near;
+use super::super::search::{Near, Rank};
 use super::super::select::Selector;
 use super::candidates::{Candidates, ROWS};
 use super::corpus::Corpus;
@@ -19,7 +19,7 @@ pub(in super::super) struct Lists {
 
 impl Lists {
     /// The lists of the nodes `ids`, which also say which node is at which position.
-    pub(in super::super) fn for_each(self, ids: &[u32], mut take: impl FnMut(u32, &[u32])) {
+    pub(in super::super) fn for_each(&self, ids: &[u32], mut take: impl FnMut(u32, &[u32])) {
         let mut nodes = ids.iter();
         let mut links = Vec::new();
         for list in self
@@ -86,7 +86,7 @@ pub(super) fn choose(
         for (row, list) in lists.chunks_exact_mut(stride).enumerate() {
             let position = (number * ROWS + row) as u32;
             nears.clear();
-            nears.extend(piece.of(row).iter().map(|rank| rank.near()));
+            nears.extend(piece.of(row).map(Rank::near));
             corpus.prefetch(nears.iter().map(|near| near.node));
             let mut more = above(position);
             more.extend(piece.angular(row));
@@ -194,6 +194,9 @@ fn named<'a>(list: &[u32], ids: &[u32], links: &'a mut Vec<u32>) -> &'a [u32] {
     links
 }
 
+/// Most shares: each costs two looks at all lists.
+const SHARES_MAX: usize = 32;
+
 /// Who chose a row, in ascending order.
 struct Reverse {
     shares: Vec<Share>,
@@ -211,7 +214,7 @@ impl Reverse {
     /// Every thread looks at all lists and keeps what is about rows of its own: one more look at a
     /// list costs less than writing together.
     fn of(lists: &Lists, rows: usize) -> Self {
-        let share = rows.div_ceil(pool::threads()).max(1);
+        let share = rows.div_ceil(pool::threads().min(SHARES_MAX)).max(1);
         let firsts: Vec<usize> = (0..rows).step_by(share).collect();
         let shares = firsts.into_par_iter();
         let shares = shares.map(|first| Share::of(lists, rows, first..rows.min(first + share)));

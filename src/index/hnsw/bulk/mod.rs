@@ -3,7 +3,7 @@
 //! After PiPNN (arXiv 2602.21247). Per level, from the highest down:
 //!
 //! 1. `partition`: every row goes to its few nearest of up to a thousand leaders, and again within
-//!    what has come together, until groups are leaves of a few hundred rows.
+//!    what has come together, until groups are leaves of some hundred rows.
 //! 2. `nearest`: a leaf is multiplied with itself on the 8-bit codes, and each row keeps its
 //!    nearest mates, of which these hear as well.
 //! 3. `candidates`: the nearest of what all leaves found for a row are kept, in bounded memory,
@@ -66,27 +66,28 @@ struct Effort {
 
 impl Effort {
     /// `ef_construction` says how many leaders a row goes to, eight at its default of 200 and twelve
-    /// where rows are few. The levels above have few rows and lead all walks, so that more
-    /// candidates cost nothing there.
+    /// where rows are few. The levels above lead all walks and have few rows, so that twice as many
+    /// leaders and many more candidates cost little; a few large leaves find these sooner than
+    /// many small ones.
     fn new(params: &HnswParams, level: u8, rows: usize) -> Self {
         let leaders = params.ef_construction / 25;
-        let more = if rows <= FEW { leaders / 2 } else { 0 };
-        let first = (leaders + more).clamp(2, 32);
         if level == 0 {
+            let more = if rows <= FEW { leaders / 2 } else { 0 };
             return Self {
                 leaf_max: 512,
                 rows_per_leader: ROWS_PER_LEADER,
-                fanouts: [first, 3],
+                fanouts: [(leaders + more).clamp(2, 32), 3],
                 mates: 4,
                 room: params.m0 + params.m0 / 4,
             };
         }
+        let room = (6 * params.m).min(ROOM_ABOVE_MAX.max(2 * params.m));
         Self {
             leaf_max: 1_024,
             rows_per_leader: 512,
             fanouts: [(2 * leaders).clamp(2, 32), 1],
-            mates: 32,
-            room: (6 * params.m).min(ROOM_ABOVE_MAX.max(2 * params.m)),
+            mates: room.min(32),
+            room,
         }
     }
 }
@@ -176,7 +177,7 @@ fn find(
     if angular {
         measures.push((corpus.grouping(), true));
     }
-    let mut candidates = Candidates::new(rows, effort.room, angular);
+    let mut candidates = Candidates::new(corpus.geometry.kernels(), rows, effort.room, angular);
     let mut groups = (1u64..).zip(groups).peekable();
     let mut done = 0;
     while groups.peek().is_some() {

@@ -43,12 +43,6 @@ fn pass<const K: usize>(list: &mut [Rank; K], mut rank: Rank) {
     }
 }
 
-/// A place in a list for which nothing has been found: whatever is nearer than `key` takes it.
-fn nobody(key: f32) -> Rank {
-    let node = u32::MAX;
-    Rank::new(Near { key, node })
-}
-
 /// The `k` nearest of some keys; of equals the first.
 pub(super) struct Picks {
     kernels: &'static Kernels,
@@ -93,7 +87,7 @@ impl Picks {
             Rank::new(Near { key, node })
         });
         if *k <= LANES {
-            picks.resize(*k, nobody(bound));
+            picks.resize(*k, Rank::nobody(bound));
             ranks.for_each(|rank| keep(picks, rank));
             return picks;
         }
@@ -104,7 +98,7 @@ impl Picks {
             picks.truncate(*k);
         }
         picks.sort_unstable();
-        picks.resize(*k, nobody(bound));
+        picks.resize(*k, Rank::nobody(bound));
         picks
     }
 }

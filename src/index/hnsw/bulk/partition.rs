@@ -87,7 +87,7 @@ pub(super) fn leaves(
     let mut small: Vec<u32> = Vec::new();
     for (nth, group) in groups.into_iter().enumerate() {
         if divides_nothing(&group, &members) {
-            // Leaders that all are equally near.
+            // Leaders that hardly tell the rows apart.
             leaves(corpus, effort, group, DEPTH_MAX, seed, out);
         } else if group.len() < effort.leaf_max / 8 {
             small.extend(group);

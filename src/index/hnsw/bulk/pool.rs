@@ -5,10 +5,11 @@ use super::super::search::Near;
 use super::super::select::{Points, hold};
 use super::corpus::{Columns, Corpus};
 
-/// All pairs are compared of up to so many candidates for each that is to be chosen: one is
-/// compared with those that were chosen before it alone, so that of many more most keys would never
-/// be asked for.
+/// All pairs are compared of up to so many candidates for each that is to be chosen, and of so many
+/// at all: one is compared with those that were chosen before it alone, so that of many more most
+/// keys would never be asked for.
 const SHARE_MAX: usize = 3;
+const PLACES_MAX: usize = 128;
 
 /// Candidates by *place*, from 0 on, and the keys of all pairs of them.
 #[derive(Default)]
@@ -37,7 +38,7 @@ impl<'a> Pool<'a> {
         self.points.extend(points);
         self.keys.clear();
         let places = self.positions.len();
-        if places > SHARE_MAX * most {
+        if places > PLACES_MAX.min(SHARE_MAX * most) {
             return;
         }
         let Self {
@@ -63,17 +64,19 @@ impl<'a> Pool<'a> {
 
     /// How near a candidate is to another one.
     pub(super) fn near(&self, corpus: &Corpus<'_>, from: u32, place: u32) -> Near {
-        let key = match self.key(from, place) {
-            Some(key) => key,
-            None => corpus.geometry.between(self.point(place), self.point(from)),
+        let key = if self.keys.is_empty() {
+            let geometry = &corpus.geometry;
+            geometry.between(self.point(place), self.point(from))
+        } else {
+            self.key(from, place)
         };
         Near { key, node: place }
     }
 
     #[inline]
-    fn key(&self, a: u32, b: u32) -> Option<f32> {
+    fn key(&self, a: u32, b: u32) -> f32 {
         let (first, last) = (a.min(b) as usize, a.max(b) as usize);
-        self.keys.get(first * self.stride + last).copied()
+        self.keys[first * self.stride + last]
     }
 }
 
@@ -94,9 +97,61 @@ impl<'a> Points<'a> for Pool<'a> {
         if self.keys.is_empty() {
             return hold(self, probe, place, others, rule);
         }
-        others.iter().all(|other| {
-            let key = self.key(place, other.node);
-            key.is_none_or(|key| rule(other.node, key))
-        })
+        let mut others = others.iter();
+        others.all(|other| rule(other.node, self.key(place, other.node)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::super::codes::{Coder, Codes, Geometry};
+    use super::super::super::select::Selector;
+    use super::*;
+    use crate::distance::Distance;
+
+    #[test]
+    fn what_is_chosen_by_a_table_of_keys_is_chosen_by_comparing_codes() {
+        for distance in [Distance::Euclidean, Distance::Cosine, Distance::DotProduct] {
+            let geometry = Geometry::new(12, distance);
+            let (mut codes, mut coder) = (Codes::new(geometry), Coder::new(geometry));
+            for row in 0..60u32 {
+                // A few tight groups, two of a kind among them.
+                let value = |at: u32| ((row / 2 * 37 + at * 11) % 23 + row % 5 * 40) as f32;
+                let vector: Vec<f32> = (0..12).map(value).collect();
+                codes.put(row, coder.encode_floats(&vector));
+            }
+            let ids: Vec<u32> = (0..60).collect();
+            let corpus = Corpus::new(&codes, &ids);
+            let mut pool = Pool::default();
+            pool.fill(&corpus, (0..59).rev().chain([59]), 32);
+            let mut plain = Pool::default();
+            plain.fill(&corpus, (0..59).rev().chain([59]), 1);
+            assert!(plain.keys.is_empty() && !pool.keys.is_empty());
+            for row in [59, 30] {
+                let nears = |pool: &Pool<'_>| -> Vec<Near> {
+                    let others = (0..60).filter(|&place| place != row);
+                    let mut nears: Vec<Near> =
+                        others.map(|place| pool.near(&corpus, row, place)).collect();
+                    nears.sort_unstable_by(Near::order);
+                    nears
+                };
+                assert_eq!(nears(&pool), nears(&plain));
+                let nears = nears(&pool);
+                let lift = if distance == Distance::DotProduct {
+                    1e6
+                } else {
+                    0.0
+                };
+                for most in [1, 4, 12, 32] {
+                    let mut selector = Selector::new(geometry, lift);
+                    let point = pool.point(row);
+                    let by_table = selector.select(&pool, point, &nears, most).to_vec();
+                    assert_eq!(by_table, selector.select(&plain, point, &nears, most));
+                    let by_table = selector.select_again(&pool, point, &nears, most).to_vec();
+                    assert_eq!(by_table, selector.select_again(&plain, point, &nears, most));
+                    assert!(!by_table.is_empty() && by_table.len() <= most);
+                }
+            }
+        }
     }
 }
