@@ -109,6 +109,10 @@ pub(super) trait Keys: Copy {
 /// The CPU has the feature of `T`.
 #[inline(always)]
 pub(super) unsafe fn bound<T: Keys>(keys: &[f32], k: usize) -> f32 {
+    debug_assert!(
+        keys.len().is_multiple_of(LANES),
+        "a group that is not whole"
+    );
     if k > LANES {
         return f32::INFINITY;
     }
@@ -159,6 +163,12 @@ pub(super) unsafe fn bound<T: Keys>(keys: &[f32], k: usize) -> f32 {
 #[inline(always)]
 pub(super) unsafe fn offer<T: Keys>(node: u32, keys: &[f32], k: usize, lists: &mut [Places]) {
     let groups = keys.as_chunks::<LANES>().0;
+    debug_assert_eq!(
+        LANES * groups.len(),
+        keys.len(),
+        "a group that is not whole"
+    );
+    debug_assert_eq!(groups.len() * k, lists.len(), "lists of other columns");
     if k == 4 {
         // So that the compiler knows the length, and need not count.
         for (keys, list) in groups.iter().zip(lists.as_chunks_mut::<4>().0) {

@@ -130,6 +130,11 @@ fn each(
     out: &mut [f32],
     key: impl Fn(&RowTerms, &RowTerms, f32) -> f32,
 ) {
+    let padded = LANES * columns.groups.len();
+    debug_assert!(
+        products.len() >= padded && out.len() == padded,
+        "a group that is not whole"
+    );
     let first = first / LANES;
     let products = products.as_chunks::<LANES>().0.iter().skip(first);
     let groups = columns.groups.iter().skip(first);

@@ -104,7 +104,7 @@ pub(super) fn build(
     for (level, ids) in (0..levels.len() as u8).zip(&levels).rev() {
         let corpus = Corpus::new(&parts.nodes.codes, ids);
         let effort = Effort::new(parts.params, level, ids.len());
-        // The levels above are a fifteenth of the work; half of the rest is finding candidates.
+        // The levels above are about a tenth of the work; half of the rest is finding candidates.
         let report = |done: usize| progress(if level == 0 { done / 2 } else { 0 }, total);
         let seed = parts.params.seed ^ u64::from(level) << 32;
         let candidates = find(&corpus, &effort, seed, &report)?;
