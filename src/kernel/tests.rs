@@ -223,8 +223,8 @@ fn keys_of_pairs_agree_with_the_twin_bit_for_bit() {
                 let mut got = vec![0.5; padded];
                 keys(&row, &terms, first, &products, &mut got);
                 let begin = first / LANES * LANES;
-                for column in begin..columns {
-                    same(&set, "keys", columns, got[column], of_pair(key, column));
+                for (column, &got) in got.iter().enumerate().take(columns).skip(begin) {
+                    same(&set, "keys", columns, got, of_pair(key, column));
                 }
                 assert!(got[..begin].iter().all(|&key| key == 0.5));
                 assert!(got[columns..].iter().all(|&key| key == f32::INFINITY));
