@@ -1,7 +1,8 @@
 //! The nearest few of many keys: those of one row, and those of many columns side by side.
 //!
 //! Whether a key is among the nearest cannot be foretold, so that branches would be guessed wrong:
-//! lists are passed as a whole, comparing and swapping, in all lanes of a register at once.
+//! lists are passed as a whole, comparing and swapping, in all lanes of a register at once. `insert` is
+//! the exception, but for AVX-512: other registers have no least of two numbers of 64 bits.
 
 /// Columns looked at together.
 pub(crate) const LANES: usize = 16;

@@ -4,7 +4,7 @@
 //! implementation agrees by arithmetic. *Float* kernels add products into 32 lanes in a fixed
 //! order, multiply and add apart (never fused), and fold the lanes in a fixed tree, so every
 //! implementation agrees bit for bit: a store gives the same distances on every machine. *List*
-//! kernels compare and move, and compute nothing.
+//! kernels compare and move keys, and agree as long as no key is a NaN.
 
 mod ahead;
 mod aligned;

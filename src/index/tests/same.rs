@@ -49,7 +49,7 @@ fn built(rows: &[Vec<f32>], distance: Distance, threads: usize) -> [u64; 2] {
 
 fn all(threads: usize) -> Vec<[u64; 2]> {
     let rows = rows();
-    let distances = [Distance::Euclidean, Distance::DotProduct].iter();
+    let distances = DISTANCES.iter();
     distances
         .map(|&distance| built(&rows, distance, threads))
         .collect()
@@ -58,12 +58,11 @@ fn all(threads: usize) -> Vec<[u64; 2]> {
 #[test]
 fn a_graph_is_the_same_for_all_threads_and_kernels() {
     if std::env::var_os(PRINTS).is_some() {
-        println!("<{:x?}>", all(2));
+        println!("<{} {:x?}>", crate::kernel::kernels().name, all(2));
         return;
     }
     let own = all(1);
     assert_eq!(own, all(8));
-    let wanted = format!("<{own:x?}>");
     for set in kernels() {
         let mut again = std::process::Command::new(std::env::current_exe().unwrap());
         let test = "inner_index::tests::same::a_graph_is_the_same_for_all_threads_and_kernels";
@@ -71,6 +70,11 @@ fn a_graph_is_the_same_for_all_threads_and_kernels() {
         let again = again.env("VECSTASH_KERNEL", set.name()).env(PRINTS, "1");
         let output = again.output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(printed.contains(&wanted), "{}: {printed}", set.name());
+        let wanted = format!("<{} {own:x?}>", set.name());
+        assert!(
+            output.status.success() && printed.contains(&wanted),
+            "{wanted} and not {printed}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }

@@ -143,7 +143,7 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// Room for so many candidates of each row, and as many by Euclidean distance if `angular`.
+    /// Room for at least so many candidates of each row, and as many by Euclidean distance if `angular`.
     pub(super) fn new(kernels: &'static Kernels, rows: usize, room: usize, angular: bool) -> Self {
         let pieces = (0..rows.div_ceil(ROWS)).into_par_iter().map(|piece| {
             let rows = ROWS.min(rows - piece * ROWS);
@@ -211,8 +211,27 @@ mod tests {
         let straight = kept(vec![found.clone()]);
         let backwards = kept(found.chunks(7).rev().map(<[Found]>::to_vec).collect());
         assert_eq!(straight, backwards);
-        for list in straight {
-            assert!(list.len() == 16 && list.is_sorted());
+        for (nth, list) in straight.iter().enumerate() {
+            let row = (nth * (ROWS - 1)) as u32;
+            let own = found.iter().filter(|find| find.row == row);
+            let mut nearest: Vec<Rank> = own.map(|find| Rank::new(find.near)).collect();
+            nearest.sort_unstable();
+            nearest.dedup();
+            nearest.truncate(2 * RANKS);
+            assert_eq!(*list, nearest);
         }
+    }
+
+    #[test]
+    fn a_row_of_few_candidates_keeps_them_all_and_bounds_nothing() {
+        let near = |key, node| Near { key, node };
+        let found = [near(2.0, 7), near(-1.0, 3), near(2.0, 5), near(2.0, 7)];
+        let found = found.map(|near| Found { row: 1, near });
+        let mut candidates = Candidates::new(kernels(), 2, 10, false);
+        candidates.take(&[Finds::new(&found, 2)], false);
+        let kept: Vec<Near> = candidates.pieces[0].of(1).map(Rank::near).collect();
+        assert_eq!(kept, [near(-1.0, 3), near(2.0, 5), near(2.0, 7)]);
+        assert_eq!(candidates.pieces[0].of(0).count(), 0);
+        assert_eq!(candidates.bound(1, false), f32::INFINITY);
     }
 }

@@ -211,7 +211,7 @@ struct Share {
 }
 
 impl Reverse {
-    /// Every thread looks at all lists and keeps what is about rows of its own: one more look at a
+    /// For every share all lists are looked at, to keep what is about its rows: one more look at a
     /// list costs less than writing together.
     fn of(lists: &Lists, rows: usize) -> Self {
         let share = rows.div_ceil(pool::threads().min(SHARES_MAX)).max(1);

@@ -33,9 +33,6 @@ use super::{Parts, repair};
 use crate::error::IndexError;
 use crate::schema::HnswParams;
 
-/// Leaves whose finds are sorted by row together.
-const LEAVES: usize = 16;
-
 /// One round of leaves looks at this share of the rows, counting a row as often as it is in a
 /// leaf: what they find waits in memory until the round ends.
 const ROUND_SHARE: usize = 16;
@@ -58,9 +55,11 @@ struct Effort {
     rows_per_leader: usize,
     /// Leaders a row goes to in the first and the second division.
     fanouts: [usize; 2],
+    /// Leaves whose finds are sorted by row together, by one thread.
+    leaves: usize,
     /// Mates that a row keeps of each leaf.
     mates: usize,
-    /// Candidates that a row keeps of all leaves.
+    /// Candidates that a row keeps of all leaves, at least.
     room: usize,
 }
 
@@ -77,6 +76,7 @@ impl Effort {
                 leaf_max: 512,
                 rows_per_leader: ROWS_PER_LEADER,
                 fanouts: [(leaders + more).clamp(2, 32), 3],
+                leaves: 16,
                 mates: 4,
                 room: params.m0 + params.m0 / 4,
             };
@@ -86,6 +86,7 @@ impl Effort {
             leaf_max: 1_024,
             rows_per_leader: 512,
             fanouts: [(2 * leaders).clamp(2, 32), 1],
+            leaves: 4,
             mates: room.min(32),
             room,
         }
@@ -216,7 +217,7 @@ fn search(
     leaves: &[Vec<u32>],
     bound: &(dyn Fn(u32) -> f32 + Sync),
 ) -> Vec<Finds> {
-    let batches = leaves.par_chunks(LEAVES);
+    let batches = leaves.par_chunks(effort.leaves);
     let finds = batches.map_init(
         || Leaf::new(corpus),
         |leaf, leaves| {

@@ -28,7 +28,7 @@ pub(super) fn arrange(
     let leaders = draw(members, count, seed);
     for (nth, group) in divide(corpus, &leaders, members, 1).iter().enumerate() {
         if divides_nothing(group, members) {
-            // Leaders that are equally near to all.
+            // Leaders that hardly tell the rows apart.
             out.extend(group);
         } else {
             let seed = xxh3_64_with_seed(&(nth as u64).to_le_bytes(), seed);

@@ -123,7 +123,11 @@ mod tests {
             let ids: Vec<u32> = (0..60).collect();
             let corpus = Corpus::new(&codes, &ids);
             let mut pool = Pool::default();
+            // What others left behind is of no account.
+            pool.fill(&corpus, 5..45, 32);
+            pool.fill(&corpus, 0..60, 1);
             pool.fill(&corpus, (0..59).rev().chain([59]), 32);
+            assert_eq!([0, 58, 59].map(|place| pool.position(place)), [58, 0, 59]);
             let mut plain = Pool::default();
             plain.fill(&corpus, (0..59).rev().chain([59]), 1);
             assert!(plain.keys.is_empty() && !pool.keys.is_empty());
@@ -137,6 +141,7 @@ mod tests {
                 };
                 assert_eq!(nears(&pool), nears(&plain));
                 let nears = nears(&pool);
+                let mut pruned = false;
                 let lift = if distance == Distance::DotProduct {
                     1e6
                 } else {
@@ -150,7 +155,9 @@ mod tests {
                     let by_table = selector.select_again(&pool, point, &nears, most).to_vec();
                     assert_eq!(by_table, selector.select_again(&plain, point, &nears, most));
                     assert!(!by_table.is_empty() && by_table.len() <= most);
+                    pruned |= by_table.len() < most;
                 }
+                assert!(pruned, "{distance}");
             }
         }
     }
