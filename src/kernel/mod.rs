@@ -197,7 +197,7 @@ macro_rules! kernel_set {
         fn near(keys: &[f32], k: usize, limit: f32, masks: &mut [u64]) {
             // SAFETY: this function has the features that `Side` asks for.
             let bound = unsafe { $crate::kernel::lists::bound::<Side>(keys, k) };
-            masks_enabled(keys, if bound < limit { bound } else { limit }, masks);
+            masks_enabled(keys, bound.min(limit), masks);
         }
 
         #[target_feature(enable = $features)]

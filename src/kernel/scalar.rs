@@ -21,7 +21,7 @@ pub(super) const KERNELS: Kernels = Kernels {
     near: |keys, k, limit, masks| {
         // SAFETY: `Plain` asks nothing of the CPU.
         let bound = unsafe { lists::bound::<lists::Plain>(keys, k) };
-        self::masks(keys, if bound < limit { bound } else { limit }, masks);
+        self::masks(keys, bound.min(limit), masks);
     },
     // SAFETY: `Plain` asks nothing of the CPU.
     offer: |node, keys, k, lists| unsafe { lists::offer::<lists::Plain>(node, keys, k, lists) },

@@ -110,9 +110,8 @@ impl Columns {
         }
     }
 
-    /// Packs the codes at these positions.
+    /// Packs the codes at these positions, which have been asked for.
     pub(super) fn pack(&mut self, corpus: &Corpus<'_>, measure: Measure, members: &[u32]) {
-        corpus.prefetch(members.iter().copied());
         let codes: Vec<&[u8]> = members.iter().map(|&at| corpus.point(at).bytes).collect();
         (corpus.geometry.kernels().pack)(&codes, &mut self.panel);
         self.terms.clear();

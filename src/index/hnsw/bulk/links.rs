@@ -20,16 +20,11 @@ pub(in super::super) struct Lists {
 impl Lists {
     /// The lists of the nodes `ids`, which also say which node is at which position.
     pub(in super::super) fn for_each(&self, ids: &[u32], mut take: impl FnMut(u32, &[u32])) {
-        let mut nodes = ids.iter();
+        let pieces = self.pieces.iter();
+        let lists = pieces.flat_map(|piece| piece.chunks_exact(self.stride));
         let mut links = Vec::new();
-        for list in self
-            .pieces
-            .iter()
-            .flat_map(|piece| piece.chunks_exact(self.stride))
-        {
-            if let Some(&node) = nodes.next() {
-                take(node, named(list, ids, &mut links));
-            }
+        for (list, &node) in lists.zip(ids) {
+            take(node, named(list, ids, &mut links));
         }
     }
 

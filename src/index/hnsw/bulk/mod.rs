@@ -261,6 +261,7 @@ impl Leaf {
             mates,
             found,
         } = self;
+        corpus.prefetch(members.iter().copied());
         columns.pack(corpus, measure, members);
         mates.begin(effort.mates, members.iter().map(|&member| bound(member)));
         columns.compare_pairs(corpus, measure, members, |row, keys| mates.offer(row, keys));

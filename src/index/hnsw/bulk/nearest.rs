@@ -105,7 +105,6 @@ impl Picks {
 
 /// The `k` nearest mates of every member of a leaf, from keys shown once for each pair.
 pub(super) struct Mates {
-    kernels: &'static Kernels,
     picks: Picks,
     /// For every `LANES` members the first places of their lists, the second ones, and so on.
     lists: Vec<Places>,
@@ -116,7 +115,6 @@ pub(super) struct Mates {
 impl Mates {
     pub(super) fn new(kernels: &'static Kernels) -> Self {
         Self {
-            kernels,
             picks: Picks::new(kernels, 0),
             lists: Vec::new(),
             wanted: Vec::new(),
@@ -151,7 +149,7 @@ impl Mates {
             place.keys[lane] = near.key;
             place.nodes[lane] = near.node;
         }
-        (self.kernels.offer)(row as u32, keys, k, lists);
+        (self.picks.kernels.offer)(row as u32, keys, k, lists);
     }
 
     /// What was picked for a member, nearest first: mates and their keys.

@@ -30,6 +30,7 @@ pub(super) fn divide(
     let fanout = fanout.min(leaders.len());
     let measure = corpus.grouping();
     let mut columns = Columns::default();
+    corpus.prefetch(leaders.iter().copied());
     columns.pack(corpus, measure, leaders);
     let work = |columns: &mut Columns, chunk: &[u32]| {
         let mut picks = Picks::new(corpus.geometry.kernels(), fanout);

@@ -23,8 +23,8 @@ pub(super) struct Pool<'a> {
 }
 
 impl<'a> Pool<'a> {
-    /// Takes in the candidates at these positions in place of all others, to
-    /// choose up to `most`.
+    /// Takes in the candidates at these positions, whose codes have been asked for, in place of all
+    /// others, to choose up to `most`.
     pub(super) fn fill(
         &mut self,
         corpus: &Corpus<'a>,
