@@ -20,21 +20,21 @@ impl Visited {
         }
     }
 
-    /// Marks nodes, and puts those that were not marked before into `fresh`, in their order.
+    /// Marks nodes, and keeps those that were not marked before, in their order.
     ///
     /// Whether a node is fresh is a toss, so nothing branches on it: the tags of a whole list are
     /// then on their way together.
     #[inline]
-    pub(super) fn mark_all(&mut self, nodes: &[u32], fresh: &mut Vec<u32>) {
-        fresh.resize(nodes.len(), 0);
+    pub(super) fn sift(&mut self, nodes: &mut Vec<u32>) {
         let mut kept = 0;
-        for &node in nodes {
+        for place in 0..nodes.len() {
+            let node = nodes[place];
             let tag = &mut self.tags[node as usize];
-            fresh[kept] = node;
+            nodes[kept] = node;
             kept += usize::from(*tag != self.generation);
             *tag = self.generation;
         }
-        fresh.truncate(kept);
+        nodes.truncate(kept);
     }
 
     /// Allocated bytes.
@@ -49,26 +49,29 @@ mod tests {
 
     #[test]
     fn all_are_marked_and_the_fresh_ones_kept() {
-        let (mut visited, mut fresh) = (Visited::default(), vec![9; 3]);
+        let mut visited = Visited::default();
         visited.begin(6);
-        visited.mark_all(&[4], &mut fresh);
-        visited.mark_all(&[5, 4, 0, 5, 1], &mut fresh);
-        assert_eq!(fresh, [5, 0, 1]);
-        visited.mark_all(&[1, 0], &mut fresh);
-        assert_eq!(fresh, [0; 0]);
-        visited.mark_all(&[2, 1, 3], &mut fresh);
-        assert_eq!(fresh, [2, 3]);
+        let mut fresh = |nodes: &[u32]| {
+            let mut nodes = nodes.to_vec();
+            visited.sift(&mut nodes);
+            nodes
+        };
+        assert_eq!(fresh(&[4]), [4]);
+        assert_eq!(fresh(&[5, 4, 0, 5, 1]), [5, 0, 1]);
+        assert_eq!(fresh(&[1, 0]), [0; 0]);
+        assert_eq!(fresh(&[2, 1, 3]), [2, 3]);
     }
 
     #[test]
     fn marks_last_one_generation() {
-        let (mut visited, mut fresh) = (Visited::default(), Vec::new());
+        let mut visited = Visited::default();
         for _ in 0..700 {
             visited.begin(2);
-            visited.mark_all(&[1], &mut fresh);
-            assert_eq!(fresh, [1]);
-            visited.mark_all(&[1], &mut fresh);
-            assert_eq!(fresh, [0; 0]);
+            for wanted in [&[1][..], &[]] {
+                let mut fresh = vec![1];
+                visited.sift(&mut fresh);
+                assert_eq!(fresh, wanted);
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ impl Hnsw {
     }
 
     fn check_list(&self, graph: &Graph, level: u8, node: u32, wrong: &mut Vec<String>) {
-        let links = graph.links(level, node);
+        let links = graph.links(level, node).to_vec();
         let mut sorted = links.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
@@ -57,7 +57,7 @@ impl Hnsw {
     fn check_in_degrees(&self, graph: &Graph, wrong: &mut Vec<String>) {
         let mut degrees = vec![0u32; self.nodes.len()];
         for node in 0..graph.nodes() as u32 {
-            for &link in graph.links(0, node) {
+            for link in graph.links(0, node).iter() {
                 if let Some(degree) = degrees.get_mut(link as usize) {
                     *degree += 1;
                 }

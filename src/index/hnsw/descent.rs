@@ -45,7 +45,7 @@ impl Descent {
             let mut fresh = [0; LINKS];
             while let Some(node) = descent.next() {
                 for links in graph.links(level, node).chunks(LINKS) {
-                    let fresh = seen.sift(links, &mut fresh);
+                    let fresh = seen.sift(links.iter(), &mut fresh);
                     scorer.each(fresh, |near| descent.offer(near));
                 }
             }
@@ -103,15 +103,19 @@ impl Seen {
     fn new(nodes: &[u32]) -> Self {
         // No level has as many nodes as this number.
         let mut seen = Self([u32::MAX; SEEN]);
-        seen.sift(nodes, &mut [0; LINKS]);
+        seen.sift(nodes.iter().copied(), &mut [0; LINKS]);
         seen
     }
 
     /// Those of up to `LINKS` nodes that were not seen, as far as is remembered.
     #[inline]
-    fn sift<'a>(&mut self, nodes: &[u32], fresh: &'a mut [u32; LINKS]) -> &'a [u32] {
+    fn sift<'a>(
+        &mut self,
+        nodes: impl Iterator<Item = u32>,
+        fresh: &'a mut [u32; LINKS],
+    ) -> &'a [u32] {
         let mut kept = 0;
-        for &node in nodes {
+        for node in nodes {
             let place = &mut self.0[node as usize % SEEN];
             fresh[kept] = node;
             kept += usize::from(*place != node);
@@ -143,7 +147,7 @@ mod tests {
             let mut expanded = HashSet::new();
             while let Some(next) = best.iter().find(|near| !expanded.contains(&near.node)) {
                 expanded.insert(next.node);
-                let links = graph.links(level, next.node).iter().copied();
+                let links = graph.links(level, next.node).iter();
                 let fresh: Vec<u32> = links.filter(|&link| seen.insert(link)).collect();
                 scorer.each(&fresh, |near| best.push(near));
                 best.sort_by(Near::order);
@@ -224,10 +228,10 @@ mod tests {
     fn nodes_are_fresh_until_their_place_is_taken() {
         let mut fresh = [0; LINKS];
         let mut seen = Seen::new(&[7]);
-        assert_eq!(seen.sift(&[7, 8, 7, 9, 8], &mut fresh), [8, 9]);
+        assert_eq!(seen.sift([7, 8, 7, 9, 8].into_iter(), &mut fresh), [8, 9]);
         let other = 8 + SEEN as u32;
         assert_eq!(
-            seen.sift(&[other, 9, 8, other], &mut fresh),
+            seen.sift([other, 9, 8, other].into_iter(), &mut fresh),
             [other, 8, other]
         );
     }

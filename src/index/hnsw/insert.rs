@@ -158,10 +158,10 @@ pub(super) fn link(
 /// up: those of `most` of their neighbours, the nearest, and where there is room before others.
 pub(super) fn link_back(space: &Space<'_>, graph: &Graph, nodes: &[u32], most: usize) -> Edits {
     let hosts = map(nodes, |&node| {
-        let strangers = graph.links(0, node).iter().filter_map(|&link| {
+        let strangers = graph.links(0, node).iter().filter_map(|link| {
             let list = graph.links(0, link);
             let is_full = list.len() >= graph.capacity(0);
-            (!list.contains(&node)).then(|| (is_full, space.near(node, link)))
+            (!list.contains(node)).then(|| (is_full, space.near(node, link)))
         });
         let mut hosts: Vec<(bool, Near)> = strangers.collect();
         hosts.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.order(&b.1)));
@@ -262,8 +262,10 @@ fn merge(
     arrivals: &Arrivals,
 ) -> Merged {
     let &Arrivals { level, node, .. } = arrivals;
-    let own = forward.get(&(level, node)).map(Vec::as_slice);
-    let mut links = own.unwrap_or_else(|| graph.links(level, node)).to_vec();
+    let mut links = match forward.get(&(level, node)) {
+        Some(own) => own.clone(),
+        None => graph.links(level, node).to_vec(),
+    };
     let fresh: Vec<u32> = arrivals
         .from
         .iter()
@@ -326,8 +328,14 @@ fn keep_last_in_links(graph: &Graph, forward: &HashMap<(u8, u32), Vec<u32>>, lis
     let lists: Vec<&mut Merged> = lists.iter_mut().filter(|list| list.level == 0).collect();
     for list in &lists {
         // Arrivals that stayed are in-links of the newcomers they came from.
-        let own = forward.get(&(0, list.node)).map(Vec::as_slice);
-        let before = own.unwrap_or_else(|| graph.links(0, list.node));
+        let held;
+        let before = match forward.get(&(0, list.node)) {
+            Some(own) => own,
+            None => {
+                held = graph.links(0, list.node).to_vec();
+                &held
+            }
+        };
         for link in list.links.iter().filter(|link| !before.contains(link)) {
             *gained.entry(*link).or_default() += 1;
         }

@@ -1,5 +1,6 @@
 //! Repairs: every node reachable from the entry point, and lists without dead nodes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
@@ -34,7 +35,7 @@ fn reached(parts: &Parts<'_>, graph: &Graph, entry: EntryPoint) -> Vec<bool> {
     // Two threads that see a node at once pass it twice at worst.
     let pass = |node: u32, seen: &mut dyn FnMut(u32)| {
         marks[node as usize].store(PASSED, Relaxed);
-        for &link in graph.links(0, node) {
+        for link in graph.links(0, node).iter() {
             let mark = &marks[link as usize];
             if mark.load(Relaxed) == UNSEEN {
                 mark.store(SEEN, Relaxed);
@@ -134,8 +135,9 @@ fn adopt(
         }
         // Dead ones are swept some day, and what they lead to would be lost.
         let is_host = |link: u32| reached[link as usize] && !parts.nodes.is(link, DEAD);
-        let own = lists.of(node).iter().copied().filter(|&link| is_host(link));
-        let mut hosts: Vec<Near> = own.map(|link| space.near(node, link)).collect();
+        let own = lists.of(node);
+        let own = own.iter().filter(|&&link| is_host(link));
+        let mut hosts: Vec<Near> = own.map(|&link| space.near(node, link)).collect();
         if hosts.is_empty() {
             // A descent may end where level 0 alone does not lead.
             hosts = near(parts, graph, node);
@@ -156,7 +158,7 @@ fn adopt(
         reached[node as usize] = true;
         let mut stack = vec![node];
         while let Some(node) = stack.pop() {
-            for &link in lists.of(node) {
+            for &link in lists.of(node).iter() {
                 if !std::mem::replace(&mut reached[link as usize], true) {
                     stack.push(link);
                 }
@@ -173,9 +175,11 @@ struct Lists<'a> {
 }
 
 impl Lists<'_> {
-    fn of(&self, node: u32) -> &[u32] {
-        let changed = self.changed.get(&node).map(Vec::as_slice);
-        changed.unwrap_or_else(|| self.graph.links(0, node))
+    fn of(&self, node: u32) -> Cow<'_, [u32]> {
+        match self.changed.get(&node) {
+            Some(links) => Cow::Borrowed(links),
+            None => Cow::Owned(self.graph.links(0, node).to_vec()),
+        }
     }
 
     fn has_room(&self, node: u32) -> bool {
@@ -244,7 +248,7 @@ fn refill(
     node: u32,
     doomed: &[u32],
 ) -> Option<ListEdit> {
-    let old = graph.links(level, node);
+    let old = graph.links(level, node).to_vec();
     let is_doomed = |link: &u32| parts.nodes.is(*link, DEAD) && doomed.binary_search(link).is_ok();
     if !old.iter().any(is_doomed) {
         return None;
@@ -283,7 +287,7 @@ pub(super) fn filled_up(
 /// Live nodes, not yet neighbours of `node`, that its dead neighbours lead to, over further dead
 /// ones where the nearest are.
 fn heirs(parts: &Parts<'_>, graph: &Graph, level: u8, node: u32) -> Vec<u32> {
-    let own = graph.links(level, node);
+    let own = graph.links(level, node).to_vec();
     let is_dead = |link: u32| parts.nodes.is(link, DEAD);
     let mut walked: Vec<u32> = own.iter().copied().filter(|&link| is_dead(link)).collect();
     let wanted = 4 * graph.capacity(level);
@@ -291,7 +295,7 @@ fn heirs(parts: &Parts<'_>, graph: &Graph, level: u8, node: u32) -> Vec<u32> {
     let mut next = 0;
     // Bounded on both sides: enough heirs, or enough of the dead asked.
     while next < walked.len() && next < wanted && heirs.len() < wanted {
-        for &link in graph.links(level, walked[next]) {
+        for link in graph.links(level, walked[next]).iter() {
             if is_dead(link) {
                 if !walked.contains(&link) && walked.len() < wanted {
                     walked.push(link);
@@ -354,7 +358,7 @@ mod tests {
         let lists = (0..graph.nodes() as u32).map(|node| ListEdit {
             level: 0,
             node,
-            links: links(node, graph.links(0, node)),
+            links: links(node, &graph.links(0, node).to_vec()),
         });
         let cut = Edits {
             lists: lists.collect(),
@@ -404,8 +408,8 @@ mod tests {
         let led_to = index
             .nodes
             .live_nodes()
-            .flat_map(|node| graph.links(0, node));
-        let led_to: std::collections::HashSet<u32> = led_to.copied().collect();
+            .flat_map(|node| graph.links(0, node).iter());
+        let led_to: std::collections::HashSet<u32> = led_to.collect();
         let lone = (0..2_100).filter(|node| lost[*node as usize] && !led_to.contains(node));
         assert_eq!(lone.count(), 0);
     }

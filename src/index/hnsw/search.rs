@@ -175,7 +175,9 @@ impl Walk {
         self.visited.begin(scorer.nodes.len());
         self.pool.clear();
         self.counted = 0;
-        self.visited.mark_all(entries, &mut self.fresh);
+        self.fresh.clear();
+        self.fresh.extend(entries);
+        self.visited.sift(&mut self.fresh);
         self.offer_fresh((graph, level), scorer, ef);
         let mut seen = 0;
         let mut next = 0;
@@ -186,8 +188,8 @@ impl Walk {
             }
             step.expanded = true;
             let node = step.rank.node();
-            let links = graph.links(level, node);
-            self.visited.mark_all(links, &mut self.fresh);
+            graph.links(level, node).unpack(&mut self.fresh);
+            self.visited.sift(&mut self.fresh);
             seen += self.fresh.len();
             // Unless a nearer one comes up, this is next.
             if let Some(step) = self.pool[next..].iter().find(|step| !step.expanded) {

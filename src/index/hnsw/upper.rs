@@ -1,12 +1,14 @@
 //! The lists of one level above 0: few nodes have one, and a hash tells where.
 
 use super::super::arena::{Arena, bytes_of_vec, grow};
-use super::list::{self, UNUSED};
+use super::graph::{bottom, widen};
+use super::list::{Layout, Links};
 use crate::numbers::Numbers;
 
 /// Lists by numbers of their own.
 pub(super) struct Upper {
-    lists: Arena<u32>,
+    layout: Layout,
+    lists: Arena<u8>,
     /// The node that each list belongs to, or belonged to before it was freed.
     owners: Vec<u32>,
     by_node: Numbers,
@@ -14,9 +16,10 @@ pub(super) struct Upper {
 }
 
 impl Upper {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(layout: Layout) -> Self {
         Self {
-            lists: Arena::new(capacity, UNUSED),
+            layout,
+            lists: bottom(layout),
             owners: Vec::new(),
             by_node: Numbers::default(),
             free: Vec::new(),
@@ -32,19 +35,36 @@ impl Upper {
             .reserve(nodes, |list| hash(owners[list as usize]));
     }
 
-    /// The places of a node's list; none where it has no list.
+    /// The neighbours of a node; none where it has no list.
     #[inline]
-    pub(super) fn places(&self, node: u32) -> &[u32] {
-        let found = self.find(node);
-        found.map_or(&[], |list| self.lists.row(list as usize))
+    pub(super) fn links(&self, node: u32) -> Links<'_> {
+        let list = self.find(node);
+        list.map_or(Links::default(), |list| {
+            self.layout.links(self.lists.row(list as usize))
+        })
     }
 
-    /// As `places`, to write to.
-    pub(super) fn places_mut(&mut self, node: u32) -> &mut [u32] {
-        match self.find(node) {
-            Some(list) => self.lists.row_mut(list as usize),
-            None => &mut [],
+    /// Asks for what reading the neighbours of a node will read.
+    #[inline]
+    pub(super) fn prefetch(&self, node: u32) {
+        if let Some(list) = self.find(node) {
+            self.lists.prefetch(list as usize);
         }
+    }
+
+    /// Adds a link to the list of a node that has one, where there is room and no such link.
+    pub(super) fn add_link(&mut self, node: u32, link: u32) {
+        if let Some(list) = self.find(node) {
+            self.layout.add(self.lists.row_mut(list as usize), link);
+        }
+    }
+
+    /// Makes room for any number in every list.
+    pub(super) fn widen(&mut self) {
+        let (narrow, wide) = (self.layout, self.layout.widened());
+        self.layout = wide;
+        let old = std::mem::replace(&mut self.lists, bottom(wide));
+        widen(narrow, &old, &mut self.lists);
     }
 
     #[inline]
@@ -55,7 +75,7 @@ impl Upper {
 
     pub(super) fn set(&mut self, node: u32, links: &[u32]) {
         let list = self.find(node).unwrap_or_else(|| self.add(node));
-        list::write(self.lists.row_mut(list as usize), links);
+        self.layout.write(self.lists.row_mut(list as usize), links);
     }
 
     fn add(&mut self, node: u32) -> u32 {
@@ -98,7 +118,7 @@ mod tests {
 
     #[test]
     fn lists_are_found_freed_and_used_again() {
-        let mut upper = Upper::new(4);
+        let mut upper = Upper::new(Layout::new(4, false));
         upper.reserve(50);
         for node in 0..200 {
             upper.set(node * 16, &[node, node + 1]);
@@ -107,7 +127,7 @@ mod tests {
             upper.remove(node * 16);
             upper.remove(node * 16);
         }
-        let links = |upper: &Upper, node| list::links(upper.places(node)).to_vec();
+        let links = |upper: &Upper, node| upper.links(node).to_vec();
         let before = upper.memory();
         for node in (0..200).step_by(2) {
             assert_eq!(links(&upper, node * 16), [0; 0]);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::super::list::Layout;
 use super::super::search::{Near, Rank};
 use super::super::select::Selector;
 use super::candidates::{Candidates, ROWS};
@@ -28,29 +29,24 @@ impl Lists {
         }
     }
 
-    /// As `for_each`, on all threads, into `rows`, where every node has so many places; `ids` ascend.
+    /// As `for_each`, on all threads, into `rows`, where every node has a list; `ids` ascend.
     /// Memory goes as lists are read.
-    pub(in super::super) fn fill(
-        self,
-        ids: &[u32],
-        rows: &mut [u32],
-        places: usize,
-        write: impl Fn(&mut [u32], &[u32]) + Sync,
-    ) {
+    pub(in super::super) fn fill(self, ids: &[u32], rows: &mut [u8], layout: Layout) {
+        let bytes = layout.bytes();
         let stride = self.stride;
         let mut work = Vec::with_capacity(self.pieces.len());
         let (mut rest, mut begin) = (rows, 0);
         for (piece, own) in self.pieces.into_iter().zip(ids.chunks(ROWS)) {
             let end = own.last().map_or(begin, |&last| last as usize + 1);
-            let (rows, behind) = rest.split_at_mut((end - begin) * places);
+            let (rows, behind) = rest.split_at_mut((end - begin) * bytes);
             work.push((piece, own, begin, rows));
             (rest, begin) = (behind, end);
         }
         work.into_par_iter().for_each(|(piece, own, begin, rows)| {
             let mut links = Vec::new();
             for (list, &node) in piece.chunks_exact(stride).zip(own) {
-                let row = &mut rows[(node as usize - begin) * places..][..places];
-                write(row, named(list, ids, &mut links));
+                let row = &mut rows[(node as usize - begin) * bytes..][..bytes];
+                layout.write(row, named(list, ids, &mut links));
             }
         });
     }

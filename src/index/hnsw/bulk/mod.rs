@@ -114,7 +114,7 @@ pub(super) fn build(
         }
         let above = |position: u32| {
             let links = graph.links(level + 1, corpus.id(position)).iter();
-            links.filter_map(|&id| corpus.position(id)).collect()
+            links.filter_map(|id| corpus.position(id)).collect()
         };
         let lists = links::choose(&corpus, lift, graph.capacity(level), candidates, &above);
         graph.fill(level, ids, parts.nodes.len(), lists);

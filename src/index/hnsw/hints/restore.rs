@@ -216,7 +216,7 @@ impl Hnsw {
         for losers in losers.chunks(INHERITING) {
             go_on(self.nodes.live() / 4)?;
             let lists = map(losers, |&(node, lost)| {
-                let own = graph.links(0, node);
+                let own = &graph.links(0, node).to_vec()[..];
                 let heirs = lost
                     .iter()
                     .filter_map(|place| gone.get(place))

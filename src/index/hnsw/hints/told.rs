@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::super::list;
+use super::super::list::Layout;
 use super::super::nodes::Nodes;
 use super::LINKS_MIN;
 use super::log::{Group, Log, NONE};
@@ -77,8 +77,12 @@ impl<'a> Reader<'a> {
 
     /// Fills the lists of level 0, and returns what else is told. Each group is let go of once it
     /// is read.
-    pub(super) fn read(&self, groups: Vec<Group>, mut lists: &mut [u32]) -> Vec<Told> {
-        let m0 = self.params.m0;
+    pub(super) fn read(
+        &self,
+        groups: Vec<Group>,
+        (layout, mut lists): (Layout, &mut [u8]),
+    ) -> Vec<Told> {
+        let bytes = layout.bytes();
         let mut next = 0;
         // Groups come in the order of their places, between which there may be gaps.
         let with_lists = groups.into_iter().map(|group| {
@@ -86,23 +90,23 @@ impl<'a> Reader<'a> {
             next = group.place + group.records;
             let rest = std::mem::take(&mut lists);
             let own;
-            (own, lists) = rest[gap * m0..].split_at_mut(group.records as usize * m0);
+            (own, lists) = rest[gap * bytes..].split_at_mut(group.records as usize * bytes);
             (group, own)
         });
-        let with_lists: Vec<(Group, &mut [u32])> = with_lists.collect();
+        let with_lists: Vec<(Group, &mut [u8])> = with_lists.collect();
         // Some take far longer than others: nobody has many before him.
         let read = with_lists.into_par_iter().with_max_len(GROUPS);
-        read.map(|(group, lists)| self.read_group(&group, lists))
+        read.map(|(group, lists)| self.read_group(&group, layout, lists))
             .collect()
     }
 
     /// Fills the lists of a group's nodes.
-    fn read_group(&self, group: &Group, lists: &mut [u32]) -> Told {
-        let m0 = self.params.m0;
+    fn read_group(&self, group: &Group, layout: Layout, lists: &mut [u8]) -> Told {
+        let bytes = layout.bytes();
         let mut told = Told::default();
         let mut lists_told = Lists::of(&group.bytes[group.lists_at..]);
         let mut read = List::default();
-        let mut links = Vec::with_capacity(m0);
+        let mut links = Vec::with_capacity(self.params.m0);
         for nth in 0..group.records {
             let place = group.place + nth;
             let from = self.log.node(place);
@@ -129,7 +133,7 @@ impl<'a> Reader<'a> {
                     if links.is_empty() || links.len() < LINKS_MIN && has_lost {
                         told.bereft.push(from);
                     }
-                    list::write(&mut lists[nth as usize * m0..][..m0], &links);
+                    layout.write(&mut lists[nth as usize * bytes..][..bytes], &links);
                 } else {
                     told.above.push((level, from, links.len()));
                     told.links.extend(&links);

@@ -99,11 +99,11 @@ impl Hnsw {
     ) {
         let level = self.nodes.level(node);
         writer.record(self.first_row(node), level, own, |level, list| {
-            for &link in graph.links(level, node) {
+            for link in graph.links(level, node).iter() {
                 let Some(other) = name(link) else {
                     continue;
                 };
-                if tells_mutual && graph.links(level, link).contains(&node) {
+                if tells_mutual && graph.links(level, link).contains(node) {
                     list.mutual.push(other);
                 } else {
                     list.one_way.push(other);

@@ -29,7 +29,7 @@ fn a_lost_end_of_the_whole_is_not_taken_for_what_came_later() {
         let graph = index.graph.as_ref().unwrap();
         let node = index.rows.node(Slot::new(row)).unwrap();
         let links = graph.links(0, node).iter();
-        let mut rows: Vec<u64> = links.map(|&link| index.first_row(link).get()).collect();
+        let mut rows: Vec<u64> = links.map(|link| index.first_row(link).get()).collect();
         rows.sort_unstable();
         rows
     };

@@ -8,9 +8,9 @@ use super::*;
 fn forget(index: &mut Hnsw, node: u32, kept: Option<u32>) {
     let graph = index.graph.as_mut().unwrap();
     let holders = (0..graph.nodes() as u32).filter(|&other| Some(other) != kept);
-    let holders = holders.filter(|&other| graph.links(0, other).contains(&node));
+    let holders = holders.filter(|&other| graph.links(0, other).contains(node));
     let lists = holders.map(|holder| {
-        let links = graph.links(0, holder).iter().copied();
+        let links = graph.links(0, holder).iter();
         ListEdit {
             level: 0,
             node: holder,
@@ -27,8 +27,8 @@ fn a_row_to_which_only_one_that_is_gone_led_gets_links_from_its_neighbours() {
     let gone = 8;
     let graph = before.graph.as_ref().unwrap();
     let host = before.rows.node(Slot::new(gone)).unwrap();
-    let is_free = |&&node: &&u32| graph.entry().is_none_or(|entry| entry.node != node);
-    let lone = *graph.links(0, host).iter().find(is_free).unwrap();
+    let is_free = |&node: &u32| graph.entry().is_none_or(|entry| entry.node != node);
+    let lone = graph.links(0, host).iter().find(is_free).unwrap();
     forget(&mut before, lone, Some(host));
     assert_eq!(before.check(), [""; 0]);
     assert_eq!(before.graph.as_ref().unwrap().in_degree(lone), 1);
