@@ -39,7 +39,7 @@ fn bench(criterion: &mut Criterion) {
         let (min, scale) = (-0.25, 1.0 / 255.0);
 
         type Run<'a> = Box<dyn Fn(&KernelSet) -> f64 + 'a>;
-        let runs: [(&str, Run<'_>); 7] = [
+        let runs: [(&str, Run<'_>); 9] = [
             (
                 "dots of four rows",
                 Box::new(|set| set.dots(&a, few).iter().copied().map(f64::from).sum()),
@@ -58,6 +58,20 @@ fn bench(criterion: &mut Criterion) {
             (
                 "dot_u8",
                 Box::new(|set| set.dot_u8(&x, &a, min, scale).into()),
+            ),
+            (
+                "l2_squared_refined",
+                Box::new(|set| {
+                    let (codes, thirds) = (&a[..dim], &b[..dim.div_ceil(5)]);
+                    set.l2_squared_refined(&x, codes, thirds, min, scale).into()
+                }),
+            ),
+            (
+                "dot_refined",
+                Box::new(|set| {
+                    let (codes, thirds) = (&a[..dim], &b[..dim.div_ceil(5)]);
+                    set.dot_refined(&x, codes, thirds, min, scale).into()
+                }),
             ),
         ];
         let sets = kernels();

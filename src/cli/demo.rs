@@ -78,7 +78,7 @@ pub(crate) fn run(args: &DemoArgs, out: &mut Out) -> Result<ExitCode> {
         tables().len(),
         if tables().len() == 1 { "" } else { "s" }
     ))?;
-    let mut kinds = vec![cells([HNSW, "HNSW graph", "1 byte per coordinate"])];
+    let mut kinds = vec![cells([HNSW, "HNSW graph", "1.2 bytes per coordinate"])];
     if tables().contains(&TURBO) {
         kinds.push(cells([
             TURBO,

@@ -1,6 +1,31 @@
-//! Scalar quantisation to one byte per coordinate, between the vector's own minimum and maximum.
+//! Scalar quantisation to one byte per coordinate, between the vector's own minimum and maximum,
+//! and in vectors of few coordinates to a third of a step.
+//!
+//! The bytes alone are a code: `value = min + scale * byte`. Behind them stand the thirds, which say
+//! which third of a step is nearest, the one below the byte, itself or the one above: `digit` is 0, 1
+//! or 2 in `value = min + scale * (byte + (digit - 1) / 3)`. Five digits of base three share a byte,
+//! the first the lowest. Vectors of up to `INT8_REFINED_DIM_MAX` coordinates are written with thirds,
+//! and read without them as if every digit were 1.
 
+use crate::kernel::{Refined, THIRDS};
 use crate::limits;
+
+/// Digits that move nothing.
+pub(super) const PLAIN: u8 = 1 + 3 + 9 + 27 + 81;
+
+/// Bytes of the thirds of a vector that has them.
+pub(super) const fn refinement_len(dim: usize) -> usize {
+    if dim <= limits::INT8_REFINED_DIM_MAX {
+        dim.div_ceil(THIRDS)
+    } else {
+        0
+    }
+}
+
+/// The thirds of a vector without, none where there cannot be any.
+pub(crate) fn no_thirds(dim: usize) -> &'static [u8] {
+    &[PLAIN; refinement_len(limits::INT8_REFINED_DIM_MAX)][..refinement_len(dim)]
+}
 
 /// The `[min, scale]` of a vector and nothing else: `value = min + scale * code`.
 pub(crate) fn range(vector: &[f32]) -> (f32, f32) {
@@ -57,16 +82,57 @@ pub(crate) fn code(value: f32, min: f32, scale: f32) -> u8 {
     ((value - min) / scale + 0.5) as u8
 }
 
-pub(super) fn encode(vector: &[f32], bytes: &mut Vec<u8>, params: &mut Vec<f32>) {
-    let (min, scale) = range(vector);
-    bytes.reserve_exact(vector.len());
-    bytes.extend(vector.iter().map(|&value| code(value, min, scale)));
-    params.extend_from_slice(&[min, scale]);
+/// How many thirds of a step a coordinate is above the minimum.
+#[inline]
+fn thirds(value: f32, min: f32, scale: f32) -> u16 {
+    if scale == 0.0 {
+        return 0;
+    }
+    // Halves round up; the cast saturates at 0.
+    (((value - min) / scale * 3.0 + 0.5) as u16).min(3 * 255)
 }
 
+pub(super) fn encode(vector: &[f32], bytes: &mut Vec<u8>, params: &mut Vec<f32>) {
+    let (min, scale) = range(vector);
+    params.extend_from_slice(&[min, scale]);
+    let refinement = refinement_len(vector.len());
+    bytes.reserve_exact(vector.len() + refinement);
+    if refinement == 0 {
+        bytes.extend(vector.iter().map(|&value| code(value, min, scale)));
+        return;
+    }
+    let nearest = |thirds: u16| (thirds + 1) / 3;
+    bytes.extend(
+        vector
+            .iter()
+            .map(|&value| nearest(thirds(value, min, scale)) as u8),
+    );
+    bytes.extend(vector.chunks(THIRDS).map(|values| {
+        let (mut byte, mut weight) = (u16::from(PLAIN), 1);
+        for &value in values {
+            let thirds = thirds(value, min, scale);
+            // One more or less than the digit 1 that stands there, or the same.
+            byte = byte + weight * thirds - weight * (3 * nearest(thirds));
+            weight *= 3;
+        }
+        byte as u8
+    }));
+}
+
+/// Decodes bytes, with their thirds behind them if they have any.
 pub(super) fn decode(bytes: &[u8], params: &[f32], out: &mut [f32]) {
+    let (codes, thirds) = bytes.split_at(out.len());
     let (min, scale) = (params[0], params[1]);
-    for (place, &byte) in out.iter_mut().zip(bytes) {
+    if !thirds.is_empty() {
+        let row = Refined {
+            codes,
+            thirds,
+            min,
+            scale,
+        };
+        return row.decode(out);
+    }
+    for (place, &byte) in out.iter_mut().zip(codes) {
         let value = min + scale * f32::from(byte);
         // Files from before the encoder kept its steps within the limit hold some a hair beyond.
         *place = value.clamp(-limits::MAGNITUDE_MAX, limits::MAGNITUDE_MAX);

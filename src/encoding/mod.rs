@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Codec::F32`], `Turbovec*` | 4 | 0 |
 //! | [`Codec::Fp16`] | 2 | 2^-11 of the value, or 2^-25 below 2^-14 |
-//! | [`Codec::Int8Quantized`] | 1, and 8 a vector | (max - min) / 510, and 2^-22 of the largest |
+//! | [`Codec::Int8Quantized`] | 1.2, beyond 512 coordinates 1; and 8 a vector | (max - min) / 1,530, beyond 512 / 510, and 2^-22 of the largest |
 //!
 //! "The largest" is the largest absolute value of the vector: what `f32` rounds away in
 //! `min + scale * code`. A vector whose coordinates are all within 3e-36 of each other is stored
@@ -21,7 +21,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::int8::{code as int8_code, range as int8_range};
+pub(crate) use self::int8::{code as int8_code, no_thirds as int8_no_thirds, range as int8_range};
 pub use crate::error::EncodingError;
 use crate::limits;
 
@@ -34,7 +34,8 @@ use crate::limits;
 pub enum Codec {
     /// 32-bit floats, lossless.
     F32,
-    /// One byte per coordinate between the vector's own minimum and maximum.
+    /// One byte per coordinate between the vector's own minimum and maximum, in vectors of
+    /// up to 512 coordinates to a third of a step.
     Int8Quantized,
     /// IEEE half floats, for coordinates up to 65,504.
     Fp16,
@@ -66,9 +67,9 @@ impl Codec {
     /// use vecstash::Codec;
     /// let encoder = Codec::Int8Quantized.encoder();
     /// let encoded = encoder.encode(&[0.0, 1.0, 2.55])?;
-    /// assert_eq!(encoded.bytes, [0, 100, 255]);
+    /// assert_eq!(encoded.bytes[..3], [0, 100, 255]);
     /// let decoded = encoder.decode(&encoded)?;
-    /// assert!((decoded[1] - 1.0).abs() <= 2.55 / 510.0 + 1e-6);
+    /// assert!((decoded[1] - 1.0).abs() <= 2.55 / 1_530.0 + 1e-6);
     /// # Ok::<(), vecstash::EncodingError>(())
     /// ```
     #[must_use]
@@ -100,14 +101,28 @@ impl Codec {
         }
     }
 
-    /// Bytes that one vector of `dim` coordinates takes, without its parameters.
+    /// Bytes that a vector of `dim` coordinates is encoded to, without its parameters. Those of
+    /// `Int8Quantized` may have no thirds and be shorter.
     #[must_use]
     pub const fn vector_len(self, dim: usize) -> usize {
         match self {
-            Self::Int8Quantized => dim,
+            Self::Int8Quantized => dim + int8::refinement_len(dim),
             Self::Fp16 => 2 * dim,
             _ => 4 * dim,
         }
+    }
+
+    /// Fewest bytes that a vector of `dim` coordinates takes: those of one without thirds.
+    pub(crate) const fn vector_len_min(self, dim: usize) -> usize {
+        match self {
+            Self::Int8Quantized => dim,
+            _ => self.vector_len(dim),
+        }
+    }
+
+    /// Whether a vector of `dim` coordinates has so many bytes.
+    const fn fits(self, dim: usize, bytes: usize) -> bool {
+        bytes == self.vector_len(dim) || bytes == self.vector_len_min(dim)
     }
 
     /// Number of `f32` parameters stored beside the bytes.
@@ -186,10 +201,15 @@ pub struct EncodedVector {
     pub codec: Codec,
     /// Number of coordinates.
     pub dim: u16,
-    /// The coordinates: `dim` bytes under `Int8Quantized`, `2 dim` little-endian half floats
-    /// under `Fp16`, `4 dim` little-endian floats under all others.
+    /// The coordinates: `2 dim` little-endian half floats under `Fp16`, `dim` bytes under
+    /// `Int8Quantized`, `4 dim` little-endian floats under all others.
+    ///
+    /// Behind the bytes of `Int8Quantized` stand `dim / 5` more, rounded up, where `dim` is at most
+    /// 512: a digit of base three a coordinate, five in a byte, the first the lowest, which say which
+    /// third of a step is nearest. A vector without them is read as if every digit were 1.
     pub bytes: Vec<u8>,
-    /// `[min, scale]` under `Int8Quantized` (`value = min + scale * byte`), empty otherwise.
+    /// `[min, scale]` under `Int8Quantized` (`value = min + scale * (byte + (digit - 1) / 3)`),
+    /// empty otherwise.
     pub params: Vec<f32>,
 }
 
@@ -253,6 +273,26 @@ impl EncodedView<'_> {
         }
     }
 
+    /// The bytes of the code of an `Int8Quantized` vector, and its thirds, if it has any.
+    pub(crate) fn int8_parts(&self) -> (&[u8], &[u8]) {
+        self.bytes.split_at(usize::from(self.dim))
+    }
+
+    /// Appends the thirds of an `Int8Quantized` vector to `out`, as many as one of this dimension is
+    /// written with.
+    pub(crate) fn append_thirds(&self, out: &mut Vec<u8>) {
+        let end = out.len() + int8::refinement_len(usize::from(self.dim));
+        out.extend_from_slice(self.int8_parts().1);
+        out.resize(end, int8::PLAIN);
+    }
+
+    /// Appends the bytes to `out`, as many as vectors of this codec and dimension are written with.
+    pub(crate) fn append_bytes(&self, out: &mut Vec<u8>) {
+        let end = out.len() + self.codec.vector_len(usize::from(self.dim));
+        out.extend_from_slice(self.bytes);
+        out.resize(end, int8::PLAIN);
+    }
+
     /// Checks that lengths fit the codec and that every number is finite and within its limit,
     /// so that nothing decoded from it can be refused later.
     ///
@@ -269,12 +309,16 @@ impl EncodedView<'_> {
         };
         let dim = usize::from(self.dim);
         let (bytes, params) = (self.codec.vector_len(dim), self.codec.params_len());
+        let or_fewer = match self.codec.vector_len_min(dim) {
+            least if least < bytes => format!(" or {least}"),
+            _ => String::new(),
+        };
         if dim == 0 {
             return malformed("it has no coordinates".into());
         }
-        if self.bytes.len() != bytes || self.params.len() != params {
+        if !self.codec.fits(dim, self.bytes.len()) || self.params.len() != params {
             return malformed(format!(
-                "{} bytes and {} parameters, where {bytes} and {params} belong",
+                "{} bytes and {} parameters, where {bytes}{or_fewer} and {params} belong",
                 self.bytes.len(),
                 self.params.len()
             ));
@@ -298,7 +342,7 @@ impl EncodedView<'_> {
     pub fn decode_into(self, out: &mut [f32]) -> Result<(), EncodingError> {
         let dim = usize::from(self.dim);
         if out.len() != dim
-            || self.bytes.len() != self.codec.vector_len(dim)
+            || !self.codec.fits(dim, self.bytes.len())
             || self.params.len() != self.codec.params_len()
         {
             return Err(EncodingError::Malformed {

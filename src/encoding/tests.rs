@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{Codec, EncodedVector, EncodingError};
-use crate::limits::{DIM_MAX, FP16_MAX, MAGNITUDE_MAX};
+use crate::limits::{DIM_MAX, FP16_MAX, INT8_REFINED_DIM_MAX, MAGNITUDE_MAX};
 
 fn encode(codec: Codec, vector: &[f32]) -> EncodedVector {
     codec.encoder().encode(vector).unwrap()
@@ -20,6 +20,8 @@ fn within_bounds(vector: &[f32]) {
     let min = vector.iter().copied().fold(f32::INFINITY, f32::min);
     let largest = f64::from(max.abs().max(min.abs()));
     let range = f64::from(max) - f64::from(min);
+    let refined = vector.len() <= INT8_REFINED_DIM_MAX;
+    let steps = if refined { 1_530.0 } else { 510.0 };
     for codec in Codec::ALL {
         if codec.validate(vector).is_err() {
             continue;
@@ -31,7 +33,7 @@ fn within_bounds(vector: &[f32]) {
         for (&x, &y) in vector.iter().zip(&decoded) {
             let bound = match codec {
                 Codec::Int8Quantized if range <= 3e-36 => 3e-36,
-                Codec::Int8Quantized => range / 510.0 + largest * 2f64.powi(-22),
+                Codec::Int8Quantized => range / steps + largest * 2f64.powi(-22),
                 Codec::Fp16 => (f64::from(x).abs() * 2f64.powi(-11)).max(2f64.powi(-25)),
                 _ => 0.0,
             };
@@ -68,7 +70,7 @@ fn coordinate() -> impl Strategy<Value = f32> {
 
 proptest! {
     #[test]
-    fn errors_are_within_their_bounds(vector in vec(coordinate(), 1..200)) {
+    fn errors_are_within_their_bounds(vector in vec(coordinate(), 1..600)) {
         within_bounds(&vector);
     }
 
@@ -88,7 +90,8 @@ proptest! {
     ) {
         let codec = Codec::ALL[codec];
         // Half of the cases claim a dimension that fits their bytes.
-        let fitting = (bytes.len() / codec.vector_len(1)) as u16;
+        let fits = |dim: &u16| codec.vector_len(usize::from(*dim)) == bytes.len();
+        let fitting = (0..=260).find(fits).unwrap_or(bytes.len() as u16);
         let dim = if claimed { fitting } else { dim };
         let params = params.into_iter().map(f32::from_bits).collect();
         let hostile = EncodedVector { codec, dim, bytes, params };
@@ -134,6 +137,46 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn vectors_without_thirds_are_their_codes(
+        vector in vec(coordinate(), 1..600),
+    ) {
+        let refined = encode(Codec::Int8Quantized, &vector);
+        let mut plain = refined.clone();
+        plain.bytes.truncate(vector.len());
+        prop_assert_eq!(plain.view().validate(), Ok(()));
+        let decoded = decode(&plain);
+        let [min, scale] = plain.params[..] else { panic!("two parameters") };
+        for (value, &byte) in decoded.iter().zip(&plain.bytes) {
+            let code = min + scale * f32::from(byte);
+            prop_assert_eq!(*value, code.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX));
+        }
+        let mut filled = Vec::new();
+        plain.view().append_bytes(&mut filled);
+        prop_assert_eq!(filled.len(), refined.bytes.len());
+        plain.bytes = filled;
+        prop_assert_eq!(decode(&plain), decoded);
+        // Neither more nor fewer bytes than one kind of vector or the other has.
+        for len in [1, vector.len() + 1, refined.bytes.len() + 1] {
+            plain.bytes.resize(len, 0);
+            let fits = len == vector.len() || len == refined.bytes.len();
+            prop_assert_eq!(plain.view().validate().is_ok(), fits);
+        }
+    }
+}
+
+/// What is whole steps from the minimum is kept as it is.
+#[test]
+fn whole_steps_are_exact() {
+    for dim in [3, 64, 100, 512, 513] {
+        let vector: Vec<f32> = (0..dim).map(|i| (i * 37 % 256) as f32 - 100.0).collect();
+        let mut vector = vector;
+        (vector[0], vector[1]) = (-100.0, 155.0);
+        assert_eq!(decode(&encode(Codec::Int8Quantized, &vector)), vector);
+    }
+}
+
 #[test]
 fn corners() {
     for value in [
@@ -145,7 +188,7 @@ fn corners() {
         f32::from_bits(1),
         f32::MIN_POSITIVE,
     ] {
-        for dim in [1, 2, 15, 16, 17, 64, 65, 384] {
+        for dim in [1, 2, 15, 16, 17, 64, 65, 384, 512, 513, 700] {
             within_bounds(&vec![value; dim]);
             let constant = encode(Codec::Int8Quantized, &vec![value; dim]);
             assert_eq!(constant.params, [value, 0.0]);
@@ -168,7 +211,7 @@ fn corners() {
     ]);
     within_bounds(&vec![0.25; DIM_MAX]);
     let extremes = encode(Codec::Int8Quantized, &[-MAGNITUDE_MAX, 0.0, MAGNITUDE_MAX]);
-    assert_eq!(extremes.bytes, [0, 128, 255]);
+    assert_eq!(extremes.bytes[..3], [0, 128, 255]);
     assert!(extremes.view().validate().is_ok());
     assert_eq!(
         encode(Codec::Int8Quantized, &[-0.0, 1.0]).params[0].to_bits(),

@@ -83,6 +83,11 @@ impl<T: Copy + Sync> Arena<T> {
         }
     }
 
+    /// Values of a row.
+    pub(super) fn stride(&self) -> usize {
+        self.stride
+    }
+
     /// Number of rows.
     pub(super) fn rows(&self) -> usize {
         self.rows

@@ -278,10 +278,11 @@ impl Coder {
         }
     }
 
-    /// The code of a stored vector: its own bytes where they are one.
+    /// The code of a stored vector: its own bytes where they hold one.
     pub(super) fn encode(&mut self, view: EncodedView<'_>) -> Point<'_> {
         if view.codec == Codec::Int8Quantized {
-            bytes_of_mut(&mut self.code)[..self.geometry.dim].copy_from_slice(view.bytes);
+            let (code, _) = view.int8_parts();
+            bytes_of_mut(&mut self.code)[..self.geometry.dim].copy_from_slice(code);
             return self.finish(view.params[0], view.params[1]);
         }
         let mut floats = std::mem::take(&mut self.floats);

@@ -4,8 +4,8 @@
 //! coordinates, or from its codes by a kernel that decodes in the same order of operations.
 
 use crate::distance::Distance;
-use crate::encoding::{Codec, EncodedView};
-use crate::kernel::{Kernels, kernels};
+use crate::encoding::{Codec, EncodedView, int8_no_thirds};
+use crate::kernel::{Kernels, Refined, kernels};
 
 /// A query, prepared to be compared with many rows.
 pub(crate) struct ExactQuery {
@@ -86,11 +86,41 @@ impl ExactQuery {
             return self.score_f32_with(scratch, norm);
         }
         let (min, scale) = (view.params[0], view.params[1]);
-        let dot = || (self.kernels.dot_u8)(&self.query, view.bytes, min, scale);
+        let (codes, mut thirds) = view.int8_parts();
+        if thirds.is_empty() {
+            // As an index scores it, to the bit.
+            thirds = int8_no_thirds(codes.len());
+        }
+        if !thirds.is_empty() {
+            let row = Refined {
+                codes,
+                thirds,
+                min,
+                scale,
+            };
+            return self.score_refined(&row, norm);
+        }
+        self.score_code(codes, min, scale, norm)
+    }
+
+    /// The distance to a row that is its code and no more, whose [`row_norm`] is known. `codes` has
+    /// as many bytes as the query has coordinates, or padding behind them.
+    pub(super) fn score_code(&self, codes: &[u8], min: f32, scale: f32, norm: f32) -> f32 {
+        let dot = || (self.kernels.dot_u8)(&self.query, codes, min, scale);
         match self.distance {
             Distance::Euclidean => {
-                (self.kernels.l2_squared_u8)(&self.query, view.bytes, min, scale).sqrt()
+                (self.kernels.l2_squared_u8)(&self.query, codes, min, scale).sqrt()
             }
+            Distance::Cosine => self.cosine(dot(), norm),
+            Distance::DotProduct => -dot(),
+        }
+    }
+
+    /// The distance to a row of the query's length whose [`row_norm`] is known.
+    pub(super) fn score_refined(&self, row: &Refined<'_>, norm: f32) -> f32 {
+        let dot = || (self.kernels.dot_refined)(&self.query, row);
+        match self.distance {
+            Distance::Euclidean => (self.kernels.l2_squared_refined)(&self.query, row).sqrt(),
             Distance::Cosine => self.cosine(dot(), norm),
             Distance::DotProduct => -dot(),
         }

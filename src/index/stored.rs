@@ -2,12 +2,14 @@
 
 use super::IndexSpec;
 use super::arena::Arena;
-use super::codes::{Geometry, Point};
+use super::codes::{Geometry, Point, Terms};
 use super::exact::{ExactQuery, decode, norm_of, row_norm};
 use super::topk::Estimate;
 use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedView};
 use crate::ids::Slot;
+use crate::kernel::{Refined, prefetch};
+use crate::limits::INT8_REFINED_DIM_MAX;
 use crate::schema::{IndexKind, Residence};
 
 /// What a record holds.
@@ -17,6 +19,8 @@ enum Form {
     Code,
     /// The stored bytes, the codec's parameters and, under Cosine, the length of the row.
     Full,
+    /// The thirds of the row's code and, under Cosine, the length of the row.
+    Thirds,
     /// A residual byte per coordinate, the length of what code and residual still miss, and the
     /// length of the row.
     Compact,
@@ -34,7 +38,8 @@ impl Stored {
     pub(super) fn new(spec: &IndexSpec) -> Self {
         let form = match (spec.kind, spec.codec, spec.resident) {
             (IndexKind::Flat, _, _) => Form::Full,
-            (_, Codec::Int8Quantized, _) => Form::Code,
+            (_, Codec::Int8Quantized, _) if spec.dim > INT8_REFINED_DIM_MAX => Form::Code,
+            (_, Codec::Int8Quantized, _) => Form::Thirds,
             (_, _, Residence::Full) => Form::Full,
             (_, _, Residence::Compact) => Form::Compact,
         };
@@ -46,6 +51,7 @@ impl Stored {
         let len = match form {
             Form::Code => 0,
             Form::Full => spec.codec.vector_len(spec.dim) + 4 * spec.codec.params_len() + norm,
+            Form::Thirds => spec.codec.vector_len(spec.dim) - spec.dim + norm,
             Form::Compact => spec.dim + 8,
         };
         Self {
@@ -61,21 +67,37 @@ impl Stored {
         self.form == Form::Code
     }
 
+    /// Whether a code alone tells how far its rows are at least.
+    pub(super) fn bounds_by_code(&self) -> bool {
+        matches!(self.form, Form::Code | Form::Thirds)
+    }
+
     /// The record of a row; `code` is its code.
     pub(super) fn record(&self, view: EncodedView<'_>, code: Point<'_>) -> Vec<u8> {
         match self.form {
             Form::Code => Vec::new(),
             Form::Full => self.full_record(view),
+            Form::Thirds => {
+                let mut record = Vec::with_capacity(self.records.stride());
+                view.append_thirds(&mut record);
+                self.with_norm(record, view)
+            }
             Form::Compact => compact_record(view, code),
         }
     }
 
     /// The record of a row that has no code beside it.
     pub(super) fn full_record(&self, view: EncodedView<'_>) -> Vec<u8> {
-        let mut record = view.bytes.to_vec();
+        let mut record = Vec::with_capacity(self.records.stride());
+        view.append_bytes(&mut record);
         for param in view.params {
             record.extend(param.to_le_bytes());
         }
+        self.with_norm(record, view)
+    }
+
+    /// A record with the length of its row behind it where one is kept.
+    fn with_norm(&self, mut record: Vec<u8>, view: EncodedView<'_>) -> Vec<u8> {
         if self.geometry.distance == Distance::Cosine {
             let mut row = Vec::new();
             decode(view, &mut row);
@@ -97,8 +119,9 @@ impl Stored {
         scratch: &mut Vec<f32>,
     ) -> Estimate {
         match self.form {
-            Form::Code => exact(self.score_code(query, code, scratch)),
+            Form::Code => exact(self.score_code(query, code)),
             Form::Full => exact(self.score_full(query, slot, scratch)),
+            Form::Thirds => exact(self.score_refined(query, slot, code)),
             Form::Compact => self.estimate(query, slot, code, scratch),
         }
     }
@@ -108,16 +131,65 @@ impl Stored {
         self.is_code() || self.records.row(a.index()) == self.records.row(b.index())
     }
 
-    /// The exact distance of a row that was stored as this code.
-    fn score_code(&self, query: &ExactQuery, code: Point<'_>, scratch: &mut Vec<f32>) -> f32 {
-        let params = [code.terms.min, code.terms.scale];
-        let view = EncodedView {
-            codec: Codec::Int8Quantized,
-            dim: self.geometry.dim as u16,
-            bytes: &code.bytes[..self.geometry.dim],
-            params: &params,
+    /// The distance of a code, and how far those of its rows may be from it.
+    pub(super) fn bound(&self, query: &ExactQuery, code: Point<'_>) -> Estimate {
+        let distance = self.score_code(query, code);
+        if self.form == Form::Code {
+            return exact(distance);
+        }
+        // No coordinate is farther from its code than a third of a step.
+        let error = code.terms.scale * (self.geometry.dim as f32).sqrt() / 3.0;
+        let aux = f32::from_bits(code.terms.aux);
+        let (error, norm) = match query.distance() {
+            Distance::Euclidean => (error, 0.0),
+            // The lengths of row and code differ as well.
+            Distance::Cosine => (2.0 * error, aux),
+            Distance::DotProduct => (error, aux.max(0.0).sqrt()),
         };
-        query.score_view_with(view, f32::from_bits(code.terms.aux), scratch)
+        let slack = match query.distance() {
+            // Rows near the origin point anywhere.
+            Distance::Cosine if norm <= error => 2.0,
+            _ => self.slack(query, distance, error, norm),
+        };
+        Estimate { distance, slack }
+    }
+
+    /// How far a distance may be from that of a row which is so far from what was scored, and so
+    /// long.
+    fn slack(&self, query: &ExactQuery, distance: f32, error: f32, norm: f32) -> f32 {
+        // Two sums of `dim` products in `f32`, this one and the exact one, each in 32 lanes.
+        let rounding = (self.geometry.dim as f32 / 32.0 + 16.0) * f32::EPSILON;
+        let slack = match query.distance() {
+            Distance::Euclidean => error + rounding * (distance + error),
+            Distance::Cosine if norm == 0.0 => 0.0,
+            Distance::Cosine => error / norm + 2.0 * rounding,
+            Distance::DotProduct => query.norm() * (error + rounding * (norm + error)),
+        };
+        // Some way from zero, so that an estimate is never taken for an exact distance.
+        slack * 1.001 + f32::MIN_POSITIVE
+    }
+
+    /// The distance of a row that is this code and no more.
+    fn score_code(&self, query: &ExactQuery, code: Point<'_>) -> f32 {
+        let Terms {
+            min, scale, aux, ..
+        } = *code.terms;
+        query.score_code(code.bytes, min, scale, f32::from_bits(aux))
+    }
+
+    /// The exact distance of a row that was stored as this code and the thirds that are here.
+    fn score_refined(&self, query: &ExactQuery, slot: Slot, code: Point<'_>) -> f32 {
+        let dim = self.geometry.dim;
+        let record = self.records.row(slot.index());
+        let (thirds, norm) = record.split_at(self.codec.vector_len(dim) - dim);
+        let Terms { min, scale, .. } = *code.terms;
+        let row = Refined {
+            codes: &code.bytes[..dim],
+            thirds,
+            min,
+            scale,
+        };
+        query.score_refined(&row, norm_in(norm))
     }
 
     /// The exact distance of a row whose stored bytes are here.
@@ -135,8 +207,7 @@ impl Stored {
             bytes,
             params: &values[..self.codec.params_len()],
         };
-        let norm = norm.as_chunks::<4>().0.first();
-        query.score_view_with(view, norm.map_or(0.0, |b| f32::from_le_bytes(*b)), scratch)
+        query.score_view_with(view, norm_in(norm), scratch)
     }
 
     /// The distance from code and residual, with a bound on what it misses.
@@ -151,41 +222,49 @@ impl Stored {
         let [error, norm] = compact_tail(tail);
         approximate(code, residuals, scratch);
         let distance = query.score_f32_with(scratch, norm);
-        // Two sums of `dim` products in `f32`, this one and the exact one, each in 32 lanes.
-        let rounding = (self.geometry.dim as f32 / 32.0 + 16.0) * f32::EPSILON;
-        let slack = match query.distance() {
-            Distance::Euclidean => error + rounding * (distance + error),
-            Distance::Cosine if norm == 0.0 => 0.0,
-            Distance::Cosine => error / norm + 2.0 * rounding,
-            Distance::DotProduct => query.norm() * (error + rounding * (norm + error)),
-        };
-        // Some way from zero, so that an estimate is never taken for an exact distance.
-        Estimate {
-            distance,
-            slack: slack * 1.001 + f32::MIN_POSITIVE,
-        }
+        let slack = self.slack(query, distance, error, norm);
+        Estimate { distance, slack }
     }
 
     /// Whether the row in `slot`, whose code is `code`, was stored as `view`, as far as memory
     /// can tell.
     pub(super) fn holds(&self, slot: Slot, view: EncodedView<'_>, code: Point<'_>) -> bool {
         match self.form {
-            Form::Code => {
-                view.bytes == &code.bytes[..self.geometry.dim]
-                    && view.params[0].to_bits() == code.terms.min.to_bits()
-                    && view.params[1].to_bits() == code.terms.scale.to_bits()
+            Form::Code => self.is_coded_so(view, code),
+            Form::Thirds => {
+                let mut thirds = Vec::new();
+                view.append_thirds(&mut thirds);
+                self.is_coded_so(view, code) && self.bytes(slot).starts_with(&thirds)
             }
             Form::Full => self.holds_full(slot, view),
             Form::Compact => false,
         }
     }
 
+    fn is_coded_so(&self, view: EncodedView<'_>, code: Point<'_>) -> bool {
+        view.int8_parts().0 == &code.bytes[..self.geometry.dim]
+            && view.params[0].to_bits() == code.terms.min.to_bits()
+            && view.params[1].to_bits() == code.terms.scale.to_bits()
+    }
+
     /// As [`Self::holds`], where the stored bytes are here.
     pub(super) fn holds_full(&self, slot: Slot, view: EncodedView<'_>) -> bool {
-        let record = self.records.row(slot.index());
-        let (bytes, tail) = record.split_at(self.codec.vector_len(self.geometry.dim));
-        let params = view.params.iter().flat_map(|param| param.to_le_bytes());
-        bytes == view.bytes && params.eq(tail[..4 * self.codec.params_len()].iter().copied())
+        let mut wanted = Vec::with_capacity(self.records.stride());
+        view.append_bytes(&mut wanted);
+        wanted.extend(view.params.iter().flat_map(|param| param.to_le_bytes()));
+        self.bytes(slot).starts_with(&wanted)
+    }
+
+    /// Asks for what scoring the row in a slot will read.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: Slot) {
+        if slot.index() < self.records.rows()
+            && let [first @ .., last] = self.records.row(slot.index())
+        {
+            // Records begin anywhere in a line.
+            prefetch(first);
+            prefetch(std::slice::from_ref(last));
+        }
     }
 
     /// The record in a slot.
@@ -209,6 +288,12 @@ fn exact(distance: f32) -> Estimate {
         distance,
         slack: 0.0,
     }
+}
+
+/// The length of a row at the end of its record, 0 where none is kept.
+fn norm_in(tail: &[u8]) -> f32 {
+    let norm = tail.as_chunks::<4>().0.first();
+    norm.map_or(0.0, |bytes| f32::from_le_bytes(*bytes))
 }
 
 /// Residual bytes, the length of what they still miss, and the length of the row.

@@ -17,6 +17,7 @@ mod neon;
 mod pairs;
 mod prefetch;
 mod probe;
+mod refined;
 mod scalar;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -36,6 +37,7 @@ pub(crate) use self::memory::{free_memory, peak_memory};
 pub(crate) use self::pairs::{PairTerms, RowTerms, cosine_key, dot_key, l2_key};
 pub(crate) use self::prefetch::prefetch;
 pub(crate) use self::probe::Probe;
+pub(crate) use self::refined::{Refined, THIRDS};
 
 /// Codes are padded with zeros to a multiple of this many bytes and aligned to it: one cache
 /// line, and one AVX-512 register.
@@ -74,6 +76,10 @@ pub(crate) struct Kernels {
     pub(crate) l2_squared_u8: fn(q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32,
     /// `sum q[i] * (min + scale * code[i])`. `codes` is at least as long as `q`.
     pub(crate) dot_u8: fn(q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32,
+    /// `sum (q[i] - row[i])^2` of what a row stands for. Same length.
+    pub(crate) l2_squared_refined: fn(q: &[f32], row: &Refined<'_>) -> f32,
+    /// `sum q[i] * row[i]` of what a row stands for. Same length.
+    pub(crate) dot_refined: fn(q: &[f32], row: &Refined<'_>) -> f32,
     /// Packs codes, whole blocks each, as the columns of a panel, to be used by this set alone.
     pub(crate) pack: fn(codes: &[&[u8]], to: &mut Panel),
     /// `sum row[i] * (column[i] - 128)` of every row with every column from `first` on.
@@ -161,6 +167,10 @@ macro_rules! kernel_set {
             // SAFETY: this set is handed out only where the CPU has its features.
             dot_u8: |q, codes, min, scale| unsafe { dot_u8(q, codes, min, scale) },
             // SAFETY: this set is handed out only where the CPU has its features.
+            l2_squared_refined: |q, row| unsafe { l2_squared_refined(q, row) },
+            // SAFETY: this set is handed out only where the CPU has its features.
+            dot_refined: |q, row| unsafe { dot_refined(q, row) },
+            // SAFETY: this set is handed out only where the CPU has its features.
             pack: |codes, to| unsafe { pack(codes, to) },
             // SAFETY: this set is handed out only where the CPU has its features.
             products: |rows, first, panel, to| unsafe { products(rows, first, panel, to) },
@@ -226,6 +236,16 @@ macro_rules! kernel_set {
         #[target_feature(enable = $features)]
         fn dot_u8(q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32 {
             $crate::kernel::scalar::dot_u8(q, codes, min, scale)
+        }
+
+        #[target_feature(enable = $features)]
+        fn l2_squared_refined(q: &[f32], row: &$crate::kernel::Refined<'_>) -> f32 {
+            $crate::kernel::refined::l2_squared_refined(q, row)
+        }
+
+        #[target_feature(enable = $features)]
+        fn dot_refined(q: &[f32], row: &$crate::kernel::Refined<'_>) -> f32 {
+            $crate::kernel::refined::dot_refined(q, row)
         }
     };
 }

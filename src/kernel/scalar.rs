@@ -6,6 +6,7 @@
 //! are cannot change a bit of the answer.
 
 use super::matrix::{self, Plain};
+use super::refined::{dot_refined, l2_squared_refined};
 use super::{Kernels, Probe, ROWS_MAX, bytes_of, lists, pairs, probe};
 
 /// The set that runs everywhere.
@@ -16,6 +17,8 @@ pub(super) const KERNELS: Kernels = Kernels {
     dot,
     l2_squared_u8,
     dot_u8,
+    l2_squared_refined,
+    dot_refined,
     aim: probe::aim_bytes,
     dots,
     near: |keys, k, limit, masks| {
@@ -37,7 +40,7 @@ pub(super) const KERNELS: Kernels = Kernels {
 };
 
 /// Partial sums kept side by side.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 fn dot_u8u8(a: &[u8], b: &[u8]) -> i32 {
     super::check_blocks(a.len(), b.len());
@@ -117,6 +120,12 @@ fn accumulate<T: Copy>(a: &[f32], b: &[T], term: impl Fn(f32, T) -> f32) -> f32 
     for (lane, (&x, &y)) in lanes.iter_mut().zip(a_tail.iter().zip(b_tail)) {
         *lane += term(x, y);
     }
+    fold(lanes)
+}
+
+/// The sum of all lanes, in halves.
+#[inline(always)]
+pub(super) fn fold(mut lanes: [f32; LANES]) -> f32 {
     let mut width = LANES;
     while width > 1 {
         width /= 2;

@@ -1,5 +1,7 @@
 //! Every set of kernels this machine can run, for the benches. Not a stable interface.
 
+use super::Refined;
+
 /// One set of kernels; the last of [`kernels`] is the scalar twin.
 #[derive(Clone, Copy)]
 pub struct KernelSet(super::Kernels);
@@ -107,5 +109,54 @@ impl KernelSet {
     pub fn dot_u8(&self, q: &[f32], codes: &[u8], min: f32, scale: f32) -> f32 {
         assert!(q.len() <= codes.len());
         (self.0.dot_u8)(q, codes, min, scale)
+    }
+
+    /// `sum (q[i] - (min + scale * (codes[i] + (digit[i] - 1) / 3)))^2`, five digits of base three a
+    /// byte of `thirds`.
+    ///
+    /// # Panics
+    ///
+    /// When there are more or fewer codes than coordinates, or not a fifth as many bytes of thirds.
+    #[must_use]
+    #[inline]
+    pub fn l2_squared_refined(
+        &self,
+        q: &[f32],
+        codes: &[u8],
+        thirds: &[u8],
+        min: f32,
+        scale: f32,
+    ) -> f32 {
+        let row = refined((q, codes, thirds), min, scale);
+        (self.0.l2_squared_refined)(q, &row)
+    }
+
+    /// As [`Self::l2_squared_refined`], the inner product.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::l2_squared_refined`].
+    #[must_use]
+    #[inline]
+    pub fn dot_refined(&self, q: &[f32], codes: &[u8], thirds: &[u8], min: f32, scale: f32) -> f32 {
+        let row = refined((q, codes, thirds), min, scale);
+        (self.0.dot_refined)(q, &row)
+    }
+}
+
+fn refined<'a>(
+    (q, codes, thirds): (&[f32], &'a [u8], &'a [u8]),
+    min: f32,
+    scale: f32,
+) -> Refined<'a> {
+    assert_eq!(
+        (q.len(), q.len().div_ceil(super::THIRDS)),
+        (codes.len(), thirds.len())
+    );
+    Refined {
+        codes,
+        thirds,
+        min,
+        scale,
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{
     BLOCK, Block, Kernels, LANES, PairTerms, Panel, Places, Probe, Products, RANKS, ROWS_MAX,
-    RankLine, RowTerms, available, bytes_of, bytes_of_mut, cosine_key, dot_key, kernels, l2_key,
-    scalar,
+    RankLine, Refined, RowTerms, available, bytes_of, bytes_of_mut, cosine_key, dot_key, kernels,
+    l2_key, scalar,
 };
 
 /// A reproducible stream of bits (splitmix64).
@@ -350,6 +350,7 @@ fn float_kernels_agree_with_the_twin_bit_for_bit_at_every_length() {
         let (a, b) = (&a[offset..], &b[offset..]);
         let codes = bits.bytes(len.next_multiple_of(BLOCK) + 1);
         let codes = &codes[1..];
+        let thirds = bits.bytes(len.div_ceil(5));
         let (min, scale) = (bits.float(), bits.float().abs() / 255.0);
         for set in available() {
             same(
@@ -374,6 +375,40 @@ fn float_kernels_agree_with_the_twin_bit_for_bit_at_every_length() {
             );
             let got = (set.dot_u8)(a, codes, min, scale);
             same(&set, "dot_u8", len, got, (twin.dot)(a, &decoded));
+            let row = Refined {
+                codes: &codes[..len],
+                thirds: &thirds,
+                min,
+                scale,
+            };
+            let mut decoded = vec![0.0; len];
+            row.decode(&mut decoded);
+            let got = (set.l2_squared_refined)(a, &row);
+            let wanted = (twin.l2_squared)(a, &decoded);
+            same(&set, "l2_squared_refined", len, got, wanted);
+            let got = (set.dot_refined)(a, &row);
+            same(&set, "dot_refined", len, got, (twin.dot)(a, &decoded));
+        }
+    }
+}
+
+#[test]
+fn a_refined_code_is_thirds_of_a_step() {
+    let mut bits = Bits(5);
+    for len in [1, 2, 5, 6, 31, 32, 33, 128, 159, 160, 161, 384, 512] {
+        let (codes, thirds) = (bits.bytes(len), bits.bytes(len.div_ceil(5)));
+        let row = Refined {
+            codes: &codes,
+            thirds: &thirds,
+            min: -3.0,
+            scale: 0.5,
+        };
+        let mut decoded = vec![9.0; len];
+        row.decode(&mut decoded);
+        for (place, &value) in decoded.iter().enumerate() {
+            let digit = thirds[place / 5] / 3u8.pow(place as u32 % 5) % 3;
+            let steps = f32::from(codes[place]) + (f32::from(digit) - 1.0) / 3.0;
+            assert_eq!(value, -3.0 + 0.5 * steps, "{place} of {len}");
         }
     }
 }

@@ -23,6 +23,9 @@
 //! | u64    | u64        | u64        | u8    | u8    | u16 | u8       | u32        | u32          |
 //! ```
 //!
+//! The vector of a row is what its codec makes of it (`EncodedVector::bytes`): under `Int8Quantized`
+//! `dim` bytes, and behind them, in most rows of up to 512 coordinates, their thirds.
+//!
 //! `v` is a version byte of the value; a newer one is refused, never guessed at. `sum` covers
 //! every byte before it and is seeded by the kind of value, the table id and a hash of the key,
 //! so a value that turns up under another key, table or kind does not pass. Metadata is a JSON

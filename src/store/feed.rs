@@ -87,7 +87,7 @@ impl<'scope> Feed<'scope> {
         let batch = &mut self.batch;
         batch.rows.push((id, key.len()));
         batch.keys.extend_from_slice(key);
-        batch.bytes.extend_from_slice(vector.bytes);
+        vector.append_bytes(&mut batch.bytes);
         batch.params.extend_from_slice(vector.params);
         if batch.bytes.len() < BATCH_BYTES {
             return;

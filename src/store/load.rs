@@ -271,7 +271,7 @@ fn expected(
     let schema = &record.schema;
     // What a row takes beside its vector: times, checksum, key and their lengths.
     const BESIDE: u64 = 16;
-    let row_len = schema.codec.vector_len(usize::from(schema.dim)) as u64 + BESIDE;
+    let row_len = schema.codec.vector_len_min(usize::from(schema.dim)) as u64 + BESIDE;
     let (Some(rows), Some(bytes)) = (announced, core.backend.bytes_on_disk()?) else {
         return Ok(0);
     };

@@ -10,6 +10,16 @@ impl Hnsw {
     /// Proves what can be proved; a sentence for each thing that does not hold.
     pub(crate) fn check(&self) -> Vec<String> {
         let mut wrong = self.nodes.check(&self.rows);
+        for node in (0..self.nodes.len() as u32).filter(|&node| !self.nodes.is_mixed(node)) {
+            let mut slots = self.nodes.slots(node).iter().copied().map(Slot::from_raw);
+            let first = slots.next();
+            let alike = |slot| first.is_none_or(|first| self.stored.are_alike(first, slot));
+            if !slots.all(alike) {
+                wrong.push(format!(
+                    "node {node} has rows that differ and no mark of it"
+                ));
+            }
+        }
         let Some(graph) = &self.graph else {
             return wrong;
         };

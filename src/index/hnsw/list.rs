@@ -75,6 +75,7 @@ impl Layout {
 
     /// Puts these links, which fit, in place of others.
     pub(super) fn write(self, list: &mut [u8], links: &[u32]) {
+        assert!(links.len() <= self.places, "more links than places");
         for (place, &link) in links.iter().enumerate() {
             self.put(list, place, link);
         }
@@ -86,6 +87,7 @@ impl Layout {
     #[inline]
     fn put(self, list: &mut [u8], place: usize, link: u32) {
         let [low, next, high, top] = link.to_le_bytes();
+        debug_assert!(self.is_wide || top == 0 || link == u32::MAX);
         list[2 * place] = low;
         list[2 * place + 1] = next;
         list[2 * self.places + place] = high;

@@ -107,11 +107,13 @@ impl Hnsw {
             ..
         } = &mut self.load;
         let kept = log.as_ref().map_or(0, Log::places) as u32;
-        self.nodes.join_twins(seated, kept, &mut self.rows, |node| {
-            if node >= kept {
-                vacant.push(node);
-            }
-        });
+        let alike = |a, b| self.stored.are_alike(a, b);
+        self.nodes
+            .join_twins(seated, kept, &mut self.rows, alike, |node| {
+                if node >= kept {
+                    vacant.push(node);
+                }
+            });
         // Rows may have changed their nodes under a scan.
         self.version += 1;
     }

@@ -75,6 +75,7 @@ impl Hnsw {
         for near in first() {
             if let Some(&slot) = self.nodes.slots(near.node).first() {
                 self.rows.prefetch(Slot::from_raw(slot));
+                self.stored.prefetch(Slot::from_raw(slot));
             }
         }
         for near in scratch.walk.found() {
@@ -101,6 +102,7 @@ impl Hnsw {
         to: &mut Nearest,
     ) -> usize {
         let point = self.nodes.point(node);
+        let mixed = self.nodes.is_mixed(node);
         let mut last: Option<(Slot, Estimate)> = None;
         let (mut alike, mut offered) = (0, 0);
         for &slot in self.nodes.slots(node) {
@@ -109,14 +111,13 @@ impl Hnsw {
             let Some(id) = self.rows.visible(slot) else {
                 break;
             };
-            let known = last.filter(|(other, _)| self.stored.are_alike(*other, slot));
+            let known = last.filter(|(other, _)| !mixed || self.stored.are_alike(*other, slot));
             alike = if known.is_some() { alike + 1 } else { 0 };
             if alike >= most {
-                // All rows of such a table are alike within a node.
-                if self.stored.is_code() {
-                    break;
+                if mixed {
+                    continue;
                 }
-                continue;
+                break;
             }
             let score = || self.stored.score(query, slot, point, floats);
             let estimate = known.map_or_else(score, |(_, estimate)| estimate);
@@ -141,9 +142,9 @@ impl Hnsw {
 }
 
 impl Scored for Hnsw {
-    /// Nodes, where all rows of a node share one distance; else slots.
+    /// Nodes, where their codes tell how far their rows are at least; else slots.
     fn units(&self) -> usize {
-        if self.stored.is_code() {
+        if self.stored.bounds_by_code() {
             self.nodes.len()
         } else {
             self.rows.slots()
@@ -151,14 +152,13 @@ impl Scored for Hnsw {
     }
 
     fn offer(&self, unit: usize, query: &ExactQuery, scratch: &mut Vec<f32>, to: &mut Nearest) {
-        if self.stored.is_code() {
+        if self.stored.bounds_by_code() {
             let node = unit as u32;
-            let Some(&slot) = self.nodes.slots(node).first() else {
+            if self.nodes.slots(node).is_empty() {
                 return;
-            };
+            }
             // Its rows are elsewhere in memory, and most nodes are too far to look there.
-            let slot = Slot::from_raw(slot);
-            let estimate = (self.stored).score(query, slot, self.nodes.point(node), scratch);
+            let estimate = self.stored.bound(query, self.nodes.point(node));
             if !to.is_beyond(estimate) {
                 let k = to.k();
                 self.offer_node(node, query, k, scratch, to);

@@ -283,8 +283,9 @@ impl Hnsw {
         let dead = self.nodes.dead();
         for row in insertion.rows {
             self.rows.put(row.slot, row.id, row.node);
-            self.nodes.attach(row.node, row.slot, &self.rows);
             self.stored.put(row.slot, &row.record);
+            let alike = |a, b| self.stored.are_alike(a, b);
+            self.nodes.attach(row.node, row.slot, &self.rows, alike);
         }
         // Links to a dead node go first where lists are full: one that lives again may have few.
         let entered = insertion.levels.len() + (dead - self.nodes.dead());

@@ -4,6 +4,7 @@ mod churn;
 mod hard;
 mod npy;
 mod recall;
+mod refined;
 mod same;
 
 use super::*;

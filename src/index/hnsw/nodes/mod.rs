@@ -37,6 +37,8 @@ pub(super) struct Nodes {
     members: Vec<u32>,
     /// Slots of nodes with several rows, in the order of row ids.
     shared: Vec<Vec<u32>>,
+    /// Whether rows of such a node may be stored differently, by the place of their list.
+    mixed: Vec<bool>,
     shared_free: Vec<u32>,
     states: Vec<u8>,
     free: Vec<u32>,
@@ -54,6 +56,7 @@ impl Nodes {
             twins: Twins::default(),
             members: Vec::new(),
             shared: Vec::new(),
+            mixed: Vec::new(),
             shared_free: Vec::new(),
             states: Vec::new(),
             free: Vec::new(),
@@ -187,8 +190,38 @@ impl Nodes {
         prefetch(&self.members[node as usize..=node as usize]);
     }
 
-    /// Adds a row to a node, behind those it has.
-    pub(super) fn attach(&mut self, node: u32, slot: Slot, rows: &Rows) {
+    /// Whether rows of a node may be stored differently, though they share a code.
+    #[inline]
+    pub(super) fn is_mixed(&self, node: u32) -> bool {
+        let member = self.members[node as usize];
+        member != NONE && member & SHARED != 0 && self.mixed[(member & !SHARED) as usize]
+    }
+
+    /// Remembers that rows of a node are stored differently, for as long as it has several.
+    fn mix(&mut self, node: u32) {
+        let member = self.members[node as usize];
+        if member != NONE && member & SHARED != 0 {
+            self.mixed[(member & !SHARED) as usize] = true;
+        }
+    }
+
+    /// Adds a row to a node, behind those it has. `are_alike` tells whether two rows are stored
+    /// alike.
+    pub(super) fn attach(
+        &mut self,
+        node: u32,
+        slot: Slot,
+        rows: &Rows,
+        are_alike: impl Fn(Slot, Slot) -> bool,
+    ) {
+        let first = self.slots(node).first().copied().map(Slot::from_raw);
+        self.add_row(node, slot, rows);
+        if first.is_some_and(|first| !are_alike(first, slot)) {
+            self.mix(node);
+        }
+    }
+
+    fn add_row(&mut self, node: u32, slot: Slot, rows: &Rows) {
         let member = self.members[node as usize];
         if member == NONE {
             self.members[node as usize] = slot.raw();
@@ -208,9 +241,11 @@ impl Nodes {
     fn share(&mut self, slots: Vec<u32>) -> u32 {
         if let Some(place) = self.shared_free.pop() {
             self.shared[place as usize] = slots;
+            self.mixed[place as usize] = false;
             return place;
         }
         self.shared.push(slots);
+        self.mixed.push(false);
         (self.shared.len() - 1) as u32
     }
 
@@ -396,6 +431,7 @@ impl Nodes {
         self.twins.memory()
             + shared
             + bytes_of_vec(&self.shared)
+            + bytes_of_vec(&self.mixed)
             + bytes_of_vec(&self.shared_free)
             + bytes_of_vec(&self.members)
             + bytes_of_vec(&self.states)

@@ -45,12 +45,14 @@ impl Nodes {
     }
 
     /// Joins nodes, seated since this was last called, with those of equal codes, and tells the
-    /// numbers that fall vacant. Numbers below `kept` stay before others.
+    /// numbers that fall vacant. Numbers below `kept` stay before others. `are_alike` tells whether
+    /// two rows are stored alike.
     pub(in super::super) fn join_twins(
         &mut self,
         seated: &mut Vec<(CodeHash, u32)>,
         kept: u32,
         rows: &mut Rows,
+        are_alike: impl Fn(Slot, Slot) -> bool,
         mut vacate: impl FnMut(u32),
     ) {
         self.twins.arrange(seated);
@@ -62,14 +64,19 @@ impl Nodes {
             };
             // Which of two that are not kept does not matter; that both are, only a file has that
             // is not ours.
-            if node < kept && other >= kept {
+            let [a, b] = [node, other].map(|node| Slot::from_raw(self.slots(node)[0]));
+            let mixed = self.is_mixed(node) || self.is_mixed(other) || !are_alike(a, b);
+            let (from, into) = if node < kept && other >= kept {
                 self.twins.replace(&self.codes, other, node, hash);
-                self.join(other, node, rows);
-                vacate(other);
+                (other, node)
             } else {
-                self.join(node, other, rows);
-                vacate(node);
+                (node, other)
+            };
+            self.join(from, into, rows);
+            if mixed {
+                self.mix(into);
             }
+            vacate(from);
         }
     }
 

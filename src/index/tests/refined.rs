@@ -1,0 +1,140 @@
+//! Rows of bytes with thirds of their steps, beside rows without, and rows that share a code.
+
+use super::*;
+
+const ROWS: usize = 2_400;
+
+/// Every third row without thirds; every fifth has the code of the row before it, moved by a third
+/// of a step or two in one coordinate.
+fn rows() -> (Vec<EncodedVector>, Vec<Vec<f32>>) {
+    let (base, queries) = fixture("glove4k");
+    let encode = |vector: &Vec<f32>| Codec::Int8Quantized.encoder().encode(vector).unwrap();
+    let mut rows: Vec<EncodedVector> = base[..ROWS].iter().map(encode).collect();
+    for row in 1..ROWS {
+        if row % 5 == 0 {
+            rows[row] = rows[row - 1].clone();
+            if let Some(thirds) = rows[row].bytes.get_mut(100) {
+                *thirds = if *thirds % 3 == 0 {
+                    *thirds + 2
+                } else {
+                    *thirds - 1
+                };
+            }
+        } else if row % 3 == 0 {
+            rows[row].bytes.truncate(100);
+        }
+    }
+    (rows, queries)
+}
+
+/// What an index of these rows answers, by slot and bits of the distance.
+fn answers(index: &Index, query: &[f32], k: usize, ef: usize) -> Vec<(usize, u32)> {
+    let spec = SearchSpec { k, ef, rerank: ef };
+    let hits = index.search(query, &spec).into_iter();
+    let hits = hits.map(|hit| {
+        assert!(hit.exact, "an estimate");
+        (hit.slot.index(), hit.distance.to_bits())
+    });
+    hits.collect()
+}
+
+#[test]
+fn distances_are_those_of_the_rows_bit_for_bit() {
+    let (rows, queries) = rows();
+    for (kind, distance) in [IndexKind::Hnsw, IndexKind::Flat]
+        .into_iter()
+        .flat_map(|kind| DISTANCES.map(|d| (kind, d)))
+    {
+        let mut spec = spec(100, Codec::Int8Quantized, distance);
+        spec.kind = kind;
+        let mut index = Index::new(&spec).unwrap();
+        for (slot, row) in rows.iter().enumerate() {
+            index.load(Slot::new(slot), RowId::new(slot as u64 + 1), row.view());
+        }
+        index.build(&|_, _| true).unwrap();
+        assert_eq!(index.check(), [""; 0]);
+        let (mut found, mut wanted) = (0, 0);
+        for query in &queries[..50] {
+            let exact = ExactQuery::new(distance, query);
+            let score = |row: &EncodedVector| exact.score_view(row.view(), &mut Vec::new());
+            let mut all: Vec<(usize, f32)> = rows.iter().map(score).enumerate().collect();
+            all.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+            let all: Vec<(usize, u32)> = all.iter().map(|hit| (hit.0, hit.1.to_bits())).collect();
+            assert_eq!(
+                answers(&index, query, 20, ROWS),
+                all[..20],
+                "{kind:?} {distance}"
+            );
+            let hits = answers(&index, query, 10, 200);
+            found += hits.iter().filter(|hit| all[..10].contains(hit)).count();
+            wanted += 10;
+            assert!(
+                hits.iter().all(|hit| all.contains(hit)),
+                "{kind:?} {distance}"
+            );
+        }
+        assert!(
+            found * 100 >= wanted * 97,
+            "{found} of {wanted}: {kind:?} {distance}"
+        );
+        for (slot, row) in rows.iter().enumerate() {
+            assert!(index.holds(Slot::new(slot), row.view()));
+            let next = &rows[(slot + 1) % ROWS];
+            let is_twin = (slot + 1) % 5 == 0 && next.bytes == row.bytes;
+            assert_eq!(
+                index.holds(Slot::new(slot), next.view()),
+                is_twin,
+                "row {slot}"
+            );
+        }
+    }
+}
+
+/// Near-duplicates that a byte a coordinate takes for one another.
+#[test]
+fn thirds_tell_rows_of_one_code_apart() {
+    let codec = Codec::Int8Quantized;
+    let vector = |third: usize| vec![0.0, 255.0, 100.0 + (third as f32 - 1.0) / 3.0, 7.0];
+    let mut index = Index::new(&spec(4, codec, Distance::Euclidean)).unwrap();
+    for row in 0..3 {
+        let encoded = codec.encoder().encode(&vector(row)).unwrap();
+        assert_eq!(encoded.bytes[..4], [0, 255, 100, 7]);
+        index.load(Slot::new(row), RowId::new(row as u64 + 1), encoded.view());
+    }
+    index.build(&|_, _| true).unwrap();
+    assert_eq!((index.len(), index.distinct()), (3, 1));
+    for row in 0..3 {
+        let nearest = answers(&index, &vector(row), 1, 10);
+        assert_eq!(nearest, [(row, 0.0f32.to_bits())]);
+    }
+}
+
+/// A row among so many copies of another, of the same code, that only so many of them are scored.
+#[test]
+fn a_row_behind_copies_of_another_is_found() {
+    let vector = |third: usize| vec![0.0, 255.0, 100.0 + (third as f32 - 1.0) / 3.0, 7.0];
+    for (loaded, written) in [(60, 1), (0, 61), (61, 0)] {
+        let mut rows = vec![vector(1); 60];
+        rows.push(vector(2));
+        let spec = spec(4, Codec::Int8Quantized, Distance::Euclidean);
+        let mut bench = Bench::load(spec, &rows[..loaded]);
+        for row in &rows[loaded..loaded + written] {
+            bench.insert(std::slice::from_ref(row));
+        }
+        assert_eq!((bench.index.len(), bench.index.distinct()), (61, 1));
+        assert_eq!(bench.index.check(), [""; 0]);
+        for _ in 0..2 {
+            let nearest = bench.index.search(
+                &vector(2),
+                &SearchSpec {
+                    k: 1,
+                    ef: 10,
+                    rerank: 1,
+                },
+            );
+            assert_eq!((nearest[0].id, nearest[0].distance), (RowId::new(61), 0.0));
+            // Without the first row the mark stays.
+            bench.index.remove(Slot::new(0));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `Int8Quantized` rows without thirds of their steps, from a backend of somebody's own or an older
+//! file, beside rows with them.
+
+mod common;
+
+use common::rng::Rng;
+use common::stores::TempPath;
+use vecstash::storage::{Backend, Change, RedbBackend, TableKey, VectorRow};
+use vecstash::{
+    Codec, Distance, Durability, HnswParams, IndexKind, Metadata, OpenOptions, Return, RowId,
+    SearchOptions, TableOptions, TableSchema,
+};
+
+const ROWS: usize = 3_000;
+const DIM: usize = 33;
+
+fn schema(name: &str, distance: Distance) -> TableSchema {
+    TableSchema {
+        name: name.to_owned(),
+        dim: DIM as u16,
+        codec: Codec::Int8Quantized,
+        distance,
+        hnsw: HnswParams::default(),
+    }
+}
+
+#[test]
+fn rows_without_thirds_are_served_as_what_they_are() {
+    let mut rng = Rng::new(7);
+    let centres: Vec<Vec<f32>> = (0..40).map(|_| rng.vector(DIM)).collect();
+    let vectors: Vec<Vec<f32>> = (0..ROWS)
+        .map(|row| {
+            let near = centres[row % 40].iter();
+            near.map(|x| x + 0.1 * rng.normal()).collect()
+        })
+        .collect();
+    for (kind, distance) in [
+        (IndexKind::Hnsw, Distance::Euclidean),
+        (IndexKind::Hnsw, Distance::Cosine),
+        (IndexKind::Hnsw, Distance::DotProduct),
+        (IndexKind::Flat, Distance::Cosine),
+    ] {
+        let place = TempPath::new();
+        let store = place.open();
+        let options = TableOptions::default().index(kind);
+        store
+            .create_table_with(schema("t", distance), options)
+            .unwrap();
+        store.close().unwrap();
+        let backend = RedbBackend::open(&place.path).unwrap();
+        let record = backend.list_tables().unwrap().tables.remove(0).record;
+        let table = TableKey {
+            id: record.id,
+            name: "t".into(),
+        };
+        let mut changes = Vec::new();
+        for (row, vector) in vectors.iter().enumerate() {
+            let mut vector = Codec::Int8Quantized.encoder().encode(vector).unwrap();
+            assert!(vector.bytes.len() > DIM);
+            // Never the first alone, nor in step with anything.
+            if row % 3 != 0 {
+                vector.bytes.truncate(DIM);
+            }
+            changes.push(Change::Put {
+                table: table.clone(),
+                id: RowId::new(row as u64),
+                row: VectorRow {
+                    key: format!("{row:05}").into_bytes(),
+                    vector,
+                    metadata: Metadata::default(),
+                    created_at: 1,
+                    updated_at: 1,
+                },
+            });
+        }
+        changes.push(Change::ReserveRowIds {
+            table,
+            next: RowId::new(ROWS as u64),
+        });
+        backend.commit(&changes, Durability::Immediate).unwrap();
+        backend.close().unwrap();
+
+        let mut answers = Vec::new();
+        for threads in [1, 2] {
+            let store = place.open_with(&OpenOptions::new().threads(threads));
+            assert_eq!(store.check().unwrap().problems, [""; 0]);
+            let table = store.table("t").unwrap();
+            for (row, centre) in (0..ROWS).step_by(250).zip(&centres) {
+                let key = format!("{row:05}").into_bytes();
+                let stored = table.get(&key).unwrap().unwrap().vector;
+                assert_eq!(stored.bytes.len() > DIM, row % 3 == 0);
+                let vector = stored.decode().unwrap();
+                let nearest = table.search(&vector, &SearchOptions::new(1)).unwrap();
+                assert!(distance == Distance::DotProduct || nearest[0].key == key);
+                let all = SearchOptions::new(10).returning(Return::Keys);
+                let exact = table.search(centre, &all.clone().exact(true)).unwrap();
+                let found = table.search(centre, &all.ef(ROWS)).unwrap();
+                assert_eq!(exact, found, "{kind:?} {distance}");
+                answers.push((threads, row, exact));
+            }
+        }
+        let (one, two) = answers.split_at(answers.len() / 2);
+        for (a, b) in one.iter().zip(two) {
+            assert_eq!((a.1, &a.2), (b.1, &b.2));
+        }
+    }
+}
