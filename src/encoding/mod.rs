@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Codec::F32`], `Turbovec*` | 4 | 0 |
 //! | [`Codec::Fp16`] | 2 | 2^-11 of the value, or 2^-25 below 2^-14 |
-//! | [`Codec::Int8Quantized`] | 1.2, beyond 512 coordinates 1; and 8 a vector | (max - min) / 1,530, beyond 512 / 510, and 2^-22 of the largest |
+//! | [`Codec::Int8Quantized`] | 1.2, beyond 512 coordinates 1; and 8 a vector | (max - min) / 1,530, beyond 512 / 510, and 2^-21 of the largest |
 //!
 //! "The largest" is the largest absolute value of the vector: what `f32` rounds away in
 //! `min + scale * code`. A vector whose coordinates are all within 3e-36 of each other is stored

@@ -33,7 +33,7 @@ fn within_bounds(vector: &[f32]) {
         for (&x, &y) in vector.iter().zip(&decoded) {
             let bound = match codec {
                 Codec::Int8Quantized if range <= 3e-36 => 3e-36,
-                Codec::Int8Quantized => range / steps + largest * 2f64.powi(-22),
+                Codec::Int8Quantized => range / steps + largest * 2f64.powi(-21),
                 Codec::Fp16 => (f64::from(x).abs() * 2f64.powi(-11)).max(2f64.powi(-25)),
                 _ => 0.0,
             };

@@ -6,7 +6,7 @@ use super::topk::Nearest;
 
 /// An index whose rows can be scored from memory, a unit at a time.
 pub(super) trait Scored {
-    /// Units there are: slots, or nodes whose rows share one distance.
+    /// Units there are: slots, or nodes whose rows share a code.
     fn units(&self) -> usize;
 
     /// Offers the visible rows of a unit.

@@ -9,7 +9,7 @@ use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedView};
 use crate::ids::Slot;
 use crate::kernel::{Refined, prefetch};
-use crate::limits::INT8_REFINED_DIM_MAX;
+use crate::limits::{INT8_REFINED_DIM_MAX, MAGNITUDE_MAX};
 use crate::schema::{IndexKind, Residence};
 
 /// What a record holds.
@@ -137,8 +137,12 @@ impl Stored {
         if self.form == Form::Code {
             return exact(distance);
         }
-        // No coordinate is farther from its code than a third of a step.
-        let error = code.terms.scale * (self.geometry.dim as f32).sqrt() / 3.0;
+        // No coordinate is farther from its code than a third of a step, and what rounding makes of
+        // both where steps are small beside the values.
+        let Terms { min, scale, .. } = *code.terms;
+        let reach = min.abs().max((min + 256.0 * scale).abs());
+        let rounding = 2.0 * f32::EPSILON * (reach + 256.0 * scale);
+        let error = (scale / 3.0 + rounding) * (self.geometry.dim as f32).sqrt();
         let aux = f32::from_bits(code.terms.aux);
         let (error, norm) = match query.distance() {
             Distance::Euclidean => (error, 0.0),
@@ -149,6 +153,8 @@ impl Stored {
         let slack = match query.distance() {
             // Rows near the origin point anywhere.
             Distance::Cosine if norm <= error => 2.0,
+            // Rows end at the limit, and a code that no encoder wrote may not.
+            _ if reach > MAGNITUDE_MAX => f32::INFINITY,
             _ => self.slack(query, distance, error, norm),
         };
         Estimate { distance, slack }
@@ -160,10 +166,13 @@ impl Stored {
         // Two sums of `dim` products in `f32`, this one and the exact one, each in 32 lanes.
         let rounding = (self.geometry.dim as f32 / 32.0 + 16.0) * f32::EPSILON;
         let slack = match query.distance() {
-            Distance::Euclidean => error + rounding * (distance + error),
+            // Squares of less than about 1e-22 vanish.
+            Distance::Euclidean => {
+                error + rounding * (distance + error) + 1e-22 * (self.geometry.dim as f32).sqrt()
+            }
             Distance::Cosine if norm == 0.0 => 0.0,
             Distance::Cosine => error / norm + 2.0 * rounding,
-            Distance::DotProduct => query.norm() * (error + rounding * (norm + error)),
+            Distance::DotProduct => query.norm().next_up() * (error + rounding * (norm + error)),
         };
         // Some way from zero, so that an estimate is never taken for an exact distance.
         slack * 1.001 + f32::MIN_POSITIVE

@@ -16,6 +16,10 @@ use crate::ids::Slot;
 const VISITS_MIN: usize = 4_096;
 const VISITS_PER_EF: usize = 64;
 
+/// Rows of a node that a walk looks at, at most: a cache may hold any number of one code, and what
+/// walks miss of them is as near as the code to within a part of a step.
+const LOOKED_AT: usize = 1_024;
+
 impl Hnsw {
     pub(crate) fn search(&self, query: &[f32], spec: &SearchSpec) -> Vec<Candidate> {
         if spec.k == 0 {
@@ -83,7 +87,8 @@ impl Hnsw {
                 break;
             }
             let most = wanted.saturating_sub(spent).max(1);
-            let rows = self.offer_node(near.node, query, most, &mut scratch.floats, &mut nearest);
+            let many = (most, LOOKED_AT);
+            let rows = self.offer_node(near.node, query, many, &mut scratch.floats, &mut nearest);
             offered += rows;
             // Rows that share a code and differ are one candidate of the walk, all of them.
             spent += if self.stored.is_code() { rows } else { 1 };
@@ -91,13 +96,13 @@ impl Hnsw {
         (offered >= spec.k.min(self.rows.len())).then(|| nearest.finish())
     }
 
-    /// Offers the visible rows of a node and returns how many: the first `most` of those that are
-    /// stored alike, and all that differ.
+    /// Offers visible rows of a node and returns how many: the first `most` of every run of rows that
+    /// are stored alike, among the first `looked_at`.
     fn offer_node(
         &self,
         node: u32,
         query: &ExactQuery,
-        most: usize,
+        (most, looked_at): (usize, usize),
         floats: &mut Vec<f32>,
         to: &mut Nearest,
     ) -> usize {
@@ -105,7 +110,7 @@ impl Hnsw {
         let mixed = self.nodes.is_mixed(node);
         let mut last: Option<(Slot, Estimate)> = None;
         let (mut alike, mut offered) = (0, 0);
-        for &slot in self.nodes.slots(node) {
+        for &slot in self.nodes.slots(node).iter().take(looked_at) {
             let slot = Slot::from_raw(slot);
             // Rows are in the order of their ids, so the hidden ones come last.
             let Some(id) = self.rows.visible(slot) else {
@@ -160,8 +165,8 @@ impl Scored for Hnsw {
             // Its rows are elsewhere in memory, and most nodes are too far to look there.
             let estimate = self.stored.bound(query, self.nodes.point(node));
             if !to.is_beyond(estimate) {
-                let k = to.k();
-                self.offer_node(node, query, k, scratch, to);
+                let all = (to.k(), usize::MAX);
+                self.offer_node(node, query, all, scratch, to);
             }
             return;
         }

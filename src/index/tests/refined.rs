@@ -1,8 +1,10 @@
 //! Rows of bytes with thirds of their steps, beside rows without, and rows that share a code.
 
 use super::*;
+use crate::encoding::EncodedView;
+use proptest::prelude::*;
 
-const ROWS: usize = 2_400;
+const ROWS: usize = 3_000;
 
 /// Every third row without thirds; every fifth has the code of the row before it, moved by a third
 /// of a step or two in one coordinate.
@@ -106,6 +108,72 @@ fn thirds_tell_rows_of_one_code_apart() {
     for row in 0..3 {
         let nearest = answers(&index, &vector(row), 1, 10);
         assert_eq!(nearest, [(row, 0.0f32.to_bits())]);
+    }
+}
+
+/// Nodes of rows that differ are known as such, whatever joins them and in whatever order.
+#[test]
+fn rows_of_one_code_are_told_apart_after_a_reopen_from_hints() {
+    let (rows, queries) = rows();
+    let spec = spec(100, Codec::Int8Quantized, Distance::Euclidean);
+    let load = |order: &mut dyn Iterator<Item = usize>, hints: Vec<Vec<u8>>| {
+        let mut index = Index::new(&spec).unwrap();
+        index.reserve(ROWS);
+        index.expect(hints);
+        for (nth, row) in order.enumerate() {
+            index.load(Slot::new(row), RowId::new(row as u64 + 1), rows[row].view());
+            if nth % 700 == 699 {
+                index.join_twins();
+            }
+        }
+        index.build(&|_, _| true).unwrap();
+        index
+    };
+    let built = load(&mut (0..ROWS), Vec::new());
+    assert!(built.distinct() < ROWS - 500);
+    let hints = built.hints();
+    assert!(!hints.is_empty());
+    let reopened = load(&mut (0..ROWS).rev(), hints.clone());
+    assert_eq!((built.check(), reopened.check()), (Vec::new(), Vec::new()));
+    for query in &queries[..50] {
+        let wanted = answers(&built, query, 20, ROWS);
+        assert_eq!(answers(&reopened, query, 20, ROWS), wanted);
+    }
+    let fewer = load(&mut (0..ROWS).rev().filter(|row| row % 50 != 4), hints);
+    assert_eq!(fewer.check(), [""; 0]);
+}
+
+proptest! {
+    /// Steps that are small beside the values, so that what codes stand for is rounded.
+    #[test]
+    fn exact_scans_miss_nothing_far_from_the_origin(
+        offset in prop_oneof![Just(0.0f32), Just(1.0), Just(-1_000.0), Just(1e-20), Just(1e14)],
+        steps in 1u32..2_000, dim in 1usize..40, seed in any::<u64>(),
+    ) {
+        let mut random = crate::testing::Random::new(seed);
+        let ulp = (offset.abs().next_up() - offset.abs()).max(1e-24);
+        let vectors: Vec<Vec<f32>> = (0..30)
+            .map(|_| (0..dim).map(|_| offset + ulp * random.below(u64::from(steps)) as f32).collect())
+            .collect();
+        let encode = |vector: &Vec<f32>| Codec::Int8Quantized.encoder().encode(vector).unwrap();
+        let rows: Vec<EncodedVector> = vectors.iter().map(encode).collect();
+        for distance in DISTANCES {
+            let spec = spec(dim, Codec::Int8Quantized, distance);
+            let mut index = Index::new(&spec).unwrap();
+            for (slot, row) in rows.iter().enumerate() {
+                index.load(Slot::new(slot), RowId::new(slot as u64 + 1), row.view());
+            }
+            index.build(&|_, _| true).unwrap();
+            for row in &rows {
+                let query = row.decode().unwrap();
+                let exact = ExactQuery::new(distance, &query);
+                let score = |view: EncodedView<'_>| exact.score_view(view, &mut Vec::new());
+                let nearest = rows.iter().map(|row| score(row.view()));
+                let nearest = nearest.min_by(f32::total_cmp).unwrap();
+                let found = index.search(&query, &SearchSpec { k: 1, ef: 10, rerank: 10 });
+                prop_assert_eq!(found[0].distance, nearest, "{} {:?}", distance, query);
+            }
+        }
     }
 }
 
