@@ -148,13 +148,20 @@ proptest! {
     #[test]
     fn exact_scans_miss_nothing_far_from_the_origin(
         offset in prop_oneof![Just(0.0f32), Just(1.0), Just(-1_000.0), Just(1e-20), Just(1e14)],
-        steps in 1u32..2_000, dim in 1usize..40, seed in any::<u64>(),
+        steps in prop_oneof![Just(300.0f32), Just(382.0), 1.0f32..2_000.0],
+        units in proptest::collection::vec(0.0f32..1.0, 320), dim in 2usize..17,
     ) {
-        let mut random = crate::testing::Random::new(seed);
         let ulp = (offset.abs().next_up() - offset.abs()).max(1e-24);
-        let vectors: Vec<Vec<f32>> = (0..30)
-            .map(|_| (0..dim).map(|_| offset + ulp * random.below(u64::from(steps)) as f32).collect())
-            .collect();
+        // Pairs that differ least, the one that is asked for behind the other.
+        let mut vectors = Vec::new();
+        for (nth, units) in units.chunks_exact(dim).enumerate() {
+            let mut vector: Vec<f32> =
+                units.iter().map(|unit| offset + ulp * (unit * steps).floor()).collect();
+            (vector[0], vector[1]) = (offset, offset + ulp * steps.floor());
+            let mut near = vector.clone();
+            near[nth % dim] += ulp;
+            vectors.extend([near, vector]);
+        }
         let encode = |vector: &Vec<f32>| Codec::Int8Quantized.encoder().encode(vector).unwrap();
         let rows: Vec<EncodedVector> = vectors.iter().map(encode).collect();
         for distance in DISTANCES {
@@ -174,6 +181,33 @@ proptest! {
                 prop_assert_eq!(found[0].distance, nearest, "{} {:?}", distance, query);
             }
         }
+    }
+}
+
+/// As above: what is looked for is farther from its own code than from the row before it.
+#[test]
+fn a_row_that_is_far_from_its_code_is_found() {
+    let steps = [0.0, 300.0, 3.0, 10.0, 17.0, 23.0];
+    let row: Vec<f32> = steps
+        .iter()
+        .map(|step| 1_000.0 + step * 2f32.powi(-14))
+        .collect();
+    let mut near = row.clone();
+    near[2] = near[2].next_down();
+    let spec = spec(6, Codec::Int8Quantized, Distance::Euclidean);
+    let bench = Bench::load(spec, &[near, row.clone()]);
+    assert_eq!(bench.index.distinct(), 2);
+    for (_, stored) in bench.rows.iter().flatten() {
+        let query = stored.decode().unwrap();
+        let found = bench.index.search(
+            &query,
+            &SearchSpec {
+                k: 1,
+                ef: 10,
+                rerank: 10,
+            },
+        );
+        assert_eq!(found[0].distance, 0.0, "{query:?}");
     }
 }
 
