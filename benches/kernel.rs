@@ -62,15 +62,17 @@ fn bench(criterion: &mut Criterion) {
             (
                 "l2_squared_refined",
                 Box::new(|set| {
-                    let (codes, thirds) = (&a[..dim], &b[..dim.div_ceil(5)]);
-                    set.l2_squared_refined(&x, codes, thirds, min, scale).into()
+                    let per_byte = if dim <= 256 { 4 } else { 5 };
+                    let (codes, digits) = (&a[..dim], &b[..dim.div_ceil(per_byte)]);
+                    set.l2_squared_refined(&x, codes, digits, min, scale).into()
                 }),
             ),
             (
                 "dot_refined",
                 Box::new(|set| {
-                    let (codes, thirds) = (&a[..dim], &b[..dim.div_ceil(5)]);
-                    set.dot_refined(&x, codes, thirds, min, scale).into()
+                    let per_byte = if dim <= 256 { 4 } else { 5 };
+                    let (codes, digits) = (&a[..dim], &b[..dim.div_ceil(per_byte)]);
+                    set.dot_refined(&x, codes, digits, min, scale).into()
                 }),
             ),
         ];

@@ -4,9 +4,12 @@
 /// 65,535 products of an unsigned by a signed byte still fits an `i32`.
 pub const DIM_MAX: usize = u16::MAX as usize;
 
-/// Largest dimension of vectors that `Codec::Int8Quantized` writes to a third of a step.
-/// Among near vectors that a byte cannot tell apart the thirds tell which is nearer. Beyond, they would
-/// tell less and weigh more.
+/// Largest dimension of vectors that `Codec::Int8Quantized` writes to a quarter of a step. Among near
+/// vectors that a byte cannot tell apart the quarters tell which is nearer.
+pub const INT8_QUARTERS_DIM_MAX: usize = 256;
+
+/// Largest dimension of vectors that `Codec::Int8Quantized` writes to a third of a step: quarters
+/// would weigh more. Beyond, thirds would as well, and tell less.
 pub const INT8_REFINED_DIM_MAX: usize = 512;
 
 /// Largest dimension of a turbo table: turbovec takes 16,384 coordinates, and Euclidean tables

@@ -68,7 +68,7 @@ fn a_row_goes_in_comes_out_and_leaves() {
         assert!(row.created_at > 0 && row.created_at <= row.updated_at);
         let decoded = Codec::Int8Quantized.encoder().decode(&row.vector).unwrap();
         for (a, b) in vector.iter().zip(&decoded) {
-            assert!((a - b).abs() <= 3.0 / 1_530.0 + 1e-6);
+            assert!((a - b).abs() <= 3.0 / 2_040.0 + 1e-6);
         }
         assert!(store.delete("photos", &key).unwrap());
         assert_eq!(store.get("photos", &key).unwrap(), None);
@@ -280,7 +280,7 @@ fn parameters_codecs_and_results_have_the_seeds_shapes() {
         );
         for (a, b) in vector.iter().zip(encoder.decode(&encoded).unwrap()) {
             assert!(
-                (a - b).abs() <= 4.0 / 1_530.0 + 1e-6,
+                (a - b).abs() <= 4.0 / 2_040.0 + 1e-6,
                 "{codec}: {a} and {b}"
             );
         }

@@ -1,30 +1,45 @@
 //! Scalar quantisation to one byte per coordinate, between the vector's own minimum and maximum,
-//! and in vectors of few coordinates to a third of a step.
+//! and in vectors of few coordinates to a quarter or a third of a step.
 //!
-//! The bytes alone are a code: `value = min + scale * byte`. Behind them stand the thirds, which say
-//! which third of a step is nearest, the one below the byte, itself or the one above: `digit` is 0, 1
-//! or 2 in `value = min + scale * (byte + (digit - 1) / 3)`. Five digits of base three share a byte,
-//! the first the lowest. Vectors of up to `INT8_REFINED_DIM_MAX` coordinates are written with thirds,
-//! and read without them as if every digit were 1.
+//! The bytes alone are a code: `value = min + scale * byte`. Behind them stand digits, which say which
+//! part of a step about the byte is nearest; `kernel::Refined` says how. Vectors of up to
+//! `INT8_REFINED_DIM_MAX` coordinates are written with digits, and read without them as if every
+//! digit were the one that moves nothing.
 
-use crate::kernel::{Refined, THIRDS};
+use crate::kernel::{Refined, digits_per_byte, neutral, parts};
 use crate::limits;
 
-/// Digits that move nothing.
-pub(super) const PLAIN: u8 = 1 + 3 + 9 + 27 + 81;
-
-/// Bytes of the thirds of a vector that has them.
-pub(super) const fn refinement_len(dim: usize) -> usize {
+/// Bytes of the digits of a vector that has them.
+pub(super) const fn digits_len(dim: usize) -> usize {
     if dim <= limits::INT8_REFINED_DIM_MAX {
-        dim.div_ceil(THIRDS)
+        dim.div_ceil(digits_per_byte(dim))
     } else {
         0
     }
 }
 
-/// The thirds of a vector without, none where there cannot be any.
-pub(crate) fn no_thirds(dim: usize) -> &'static [u8] {
-    &[PLAIN; refinement_len(limits::INT8_REFINED_DIM_MAX)][..refinement_len(dim)]
+/// A byte of digits that move nothing.
+pub(super) const fn plain(dim: usize) -> u8 {
+    let per_byte = digits_per_byte(dim);
+    let (mut byte, mut place) = (0, per_byte);
+    while place > 0 {
+        place -= 1;
+        byte = byte * parts(per_byte) + neutral(per_byte, place);
+    }
+    byte
+}
+
+/// The digits of a vector without, none where there cannot be any.
+pub(crate) fn no_digits(dim: usize) -> &'static [u8] {
+    const QUARTERS: usize = limits::INT8_QUARTERS_DIM_MAX;
+    const THIRDS: usize = limits::INT8_REFINED_DIM_MAX;
+    static OF_QUARTERS: [u8; digits_len(QUARTERS)] = [plain(QUARTERS); digits_len(QUARTERS)];
+    static OF_THIRDS: [u8; digits_len(THIRDS)] = [plain(THIRDS); digits_len(THIRDS)];
+    let plain: &[u8] = match dim {
+        0..=QUARTERS => &OF_QUARTERS,
+        _ => &OF_THIRDS,
+    };
+    &plain[..digits_len(dim)]
 }
 
 /// The `[min, scale]` of a vector and nothing else: `value = min + scale * code`.
@@ -82,51 +97,60 @@ pub(crate) fn code(value: f32, min: f32, scale: f32) -> u8 {
     ((value - min) / scale + 0.5) as u8
 }
 
-/// How many thirds of a step a coordinate is above the minimum.
+/// How many parts of a step, of so many, a coordinate is above the minimum.
 #[inline]
-fn thirds(value: f32, min: f32, scale: f32) -> u16 {
+fn parts_above(value: f32, min: f32, scale: f32, parts: u8) -> u16 {
     if scale == 0.0 {
         return 0;
     }
     // Halves round up; the cast saturates at 0.
-    (((value - min) / scale * 3.0 + 0.5) as u16).min(3 * 255)
+    let above = ((value - min) / scale * f32::from(parts) + 0.5) as u16;
+    above.min(255 * u16::from(parts))
 }
 
 pub(super) fn encode(vector: &[f32], bytes: &mut Vec<u8>, params: &mut Vec<f32>) {
     let (min, scale) = range(vector);
     params.extend_from_slice(&[min, scale]);
-    let refinement = refinement_len(vector.len());
-    bytes.reserve_exact(vector.len() + refinement);
-    if refinement == 0 {
+    let digits = digits_len(vector.len());
+    bytes.reserve_exact(vector.len() + digits);
+    if digits == 0 {
         bytes.extend(vector.iter().map(|&value| code(value, min, scale)));
         return;
     }
-    let nearest = |thirds: u16| (thirds + 1) / 3;
-    bytes.extend(
-        vector
-            .iter()
-            .map(|&value| nearest(thirds(value, min, scale)) as u8),
-    );
-    bytes.extend(vector.chunks(THIRDS).map(|values| {
-        let (mut byte, mut weight) = (u16::from(PLAIN), 1);
-        for &value in values {
-            let thirds = thirds(value, min, scale);
-            // One more or less than the digit 1 that stands there, or the same.
-            byte = byte + weight * thirds - weight * (3 * nearest(thirds));
-            weight *= 3;
-        }
-        byte as u8
+    let per_byte = digits_per_byte(vector.len());
+    let base = parts(per_byte);
+    // Parts above the minimum and the digit that moves nothing make a byte and a digit.
+    let split = |place: usize, value: f32| {
+        let above = parts_above(value, min, scale, base) + u16::from(neutral(per_byte, place));
+        let base = u16::from(base);
+        ((above / base) as u8, (above % base) as u8)
+    };
+    for values in vector.chunks(per_byte) {
+        bytes.extend(
+            (0..)
+                .zip(values)
+                .map(|(place, &value)| split(place, value).0),
+        );
+    }
+    bytes.extend(vector.chunks(per_byte).map(|values| {
+        let digit = |place: usize| match values.get(place) {
+            Some(&value) => split(place, value).1,
+            None => neutral(per_byte, place),
+        };
+        (0..per_byte)
+            .rev()
+            .fold(0, |byte, place| byte * base + digit(place))
     }));
 }
 
-/// Decodes bytes, with their thirds behind them if they have any.
+/// Decodes bytes, with their digits behind them if they have any.
 pub(super) fn decode(bytes: &[u8], params: &[f32], out: &mut [f32]) {
-    let (codes, thirds) = bytes.split_at(out.len());
+    let (codes, digits) = bytes.split_at(out.len());
     let (min, scale) = (params[0], params[1]);
-    if !thirds.is_empty() {
+    if !digits.is_empty() {
         let row = Refined {
             codes,
-            thirds,
+            digits,
             min,
             scale,
         };

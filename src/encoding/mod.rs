@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`Codec::F32`], `Turbovec*` | 4 | 0 |
 //! | [`Codec::Fp16`] | 2 | 2^-11 of the value, or 2^-25 below 2^-14 |
-//! | [`Codec::Int8Quantized`] | 1.2, beyond 512 coordinates 1; and 8 a vector | (max - min) / 1,530, beyond 512 / 510, and 2^-21 of the largest |
+//! | [`Codec::Int8Quantized`] | 1.25, beyond 256 coordinates 1.2, beyond 512 1; and 8 a vector | (max - min) / 2,040, beyond 256 / 1,530, beyond 512 / 510; and 2^-21 of the largest |
 //!
 //! "The largest" is the largest absolute value of the vector: what `f32` rounds away in
 //! `min + scale * code`. A vector whose coordinates are all within 3e-36 of each other is stored
@@ -21,7 +21,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::int8::{code as int8_code, no_thirds as int8_no_thirds, range as int8_range};
+pub(crate) use self::int8::{code as int8_code, no_digits as int8_no_digits, range as int8_range};
 pub use crate::error::EncodingError;
 use crate::limits;
 
@@ -35,7 +35,7 @@ pub enum Codec {
     /// 32-bit floats, lossless.
     F32,
     /// One byte per coordinate between the vector's own minimum and maximum, in vectors of
-    /// up to 512 coordinates to a third of a step.
+    /// up to 256 coordinates to a quarter of a step, of up to 512 to a third.
     Int8Quantized,
     /// IEEE half floats, for coordinates up to 65,504.
     Fp16,
@@ -69,7 +69,7 @@ impl Codec {
     /// let encoded = encoder.encode(&[0.0, 1.0, 2.55])?;
     /// assert_eq!(encoded.bytes[..3], [0, 100, 255]);
     /// let decoded = encoder.decode(&encoded)?;
-    /// assert!((decoded[1] - 1.0).abs() <= 2.55 / 1_530.0 + 1e-6);
+    /// assert!((decoded[1] - 1.0).abs() <= 2.55 / 2_040.0 + 1e-6);
     /// # Ok::<(), vecstash::EncodingError>(())
     /// ```
     #[must_use]
@@ -102,17 +102,17 @@ impl Codec {
     }
 
     /// Bytes that a vector of `dim` coordinates is encoded to, without its parameters. Those of
-    /// `Int8Quantized` may have no thirds and be shorter.
+    /// `Int8Quantized` may have no digits and be shorter.
     #[must_use]
     pub const fn vector_len(self, dim: usize) -> usize {
         match self {
-            Self::Int8Quantized => dim + int8::refinement_len(dim),
+            Self::Int8Quantized => dim + int8::digits_len(dim),
             Self::Fp16 => 2 * dim,
             _ => 4 * dim,
         }
     }
 
-    /// Fewest bytes that a vector of `dim` coordinates takes: those of one without thirds.
+    /// Fewest bytes that a vector of `dim` coordinates takes: those of one without digits.
     pub(crate) const fn vector_len_min(self, dim: usize) -> usize {
         match self {
             Self::Int8Quantized => dim,
@@ -204,12 +204,13 @@ pub struct EncodedVector {
     /// The coordinates: `2 dim` little-endian half floats under `Fp16`, `dim` bytes under
     /// `Int8Quantized`, `4 dim` little-endian floats under all others.
     ///
-    /// Behind the bytes of `Int8Quantized` stand `dim / 5` more, rounded up, where `dim` is at most
-    /// 512: a digit of base three a coordinate, five in a byte, the first the lowest, which say which
-    /// third of a step is nearest. A vector without them is read as if every digit were 1.
+    /// Behind the bytes of `Int8Quantized` stand digits, where `dim` is at most 512: up to 256 of base
+    /// four, four in a byte, beyond of base three, five in a byte, the first the lowest. They say which
+    /// part of a step is nearest. A vector without them is read as if its bytes were all there is.
     pub bytes: Vec<u8>,
-    /// `[min, scale]` under `Int8Quantized` (`value = min + scale * (byte + (digit - 1) / 3)`),
-    /// empty otherwise.
+    /// `[min, scale]` under `Int8Quantized` (`value = min + scale * (byte + moved)`, where `moved` is
+    /// `(digit - 1) / 3`, or of quarters `(digit - 2) / 4` at even coordinates and `(digit - 1) / 4` at
+    /// odd ones), empty otherwise.
     pub params: Vec<f32>,
 }
 
@@ -273,24 +274,24 @@ impl EncodedView<'_> {
         }
     }
 
-    /// The bytes of the code of an `Int8Quantized` vector, and its thirds, if it has any.
+    /// The bytes of the code of an `Int8Quantized` vector, and its digits, if it has any.
     pub(crate) fn int8_parts(&self) -> (&[u8], &[u8]) {
         self.bytes.split_at(usize::from(self.dim))
     }
 
-    /// Appends the thirds of an `Int8Quantized` vector to `out`, as many as one of this dimension is
+    /// Appends the digits of an `Int8Quantized` vector to `out`, as many as one of this dimension is
     /// written with.
-    pub(crate) fn append_thirds(&self, out: &mut Vec<u8>) {
-        let end = out.len() + int8::refinement_len(usize::from(self.dim));
+    pub(crate) fn append_digits(&self, out: &mut Vec<u8>) {
+        let end = out.len() + int8::digits_len(usize::from(self.dim));
         out.extend_from_slice(self.int8_parts().1);
-        out.resize(end, int8::PLAIN);
+        out.resize(end, int8::plain(usize::from(self.dim)));
     }
 
     /// Appends the bytes to `out`, as many as vectors of this codec and dimension are written with.
     pub(crate) fn append_bytes(&self, out: &mut Vec<u8>) {
         let end = out.len() + self.codec.vector_len(usize::from(self.dim));
         out.extend_from_slice(self.bytes);
-        out.resize(end, int8::PLAIN);
+        out.resize(end, int8::plain(usize::from(self.dim)));
     }
 
     /// Checks that lengths fit the codec and that every number is finite and within its limit,

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{Codec, EncodedVector, EncodingError};
-use crate::limits::{DIM_MAX, FP16_MAX, INT8_REFINED_DIM_MAX, MAGNITUDE_MAX};
+use crate::limits::{DIM_MAX, FP16_MAX, MAGNITUDE_MAX};
 
 fn encode(codec: Codec, vector: &[f32]) -> EncodedVector {
     codec.encoder().encode(vector).unwrap()
@@ -20,8 +20,11 @@ fn within_bounds(vector: &[f32]) {
     let min = vector.iter().copied().fold(f32::INFINITY, f32::min);
     let largest = f64::from(max.abs().max(min.abs()));
     let range = f64::from(max) - f64::from(min);
-    let refined = vector.len() <= INT8_REFINED_DIM_MAX;
-    let steps = if refined { 1_530.0 } else { 510.0 };
+    let steps = match vector.len() {
+        0..=256 => 2_040.0,
+        257..=512 => 1_530.0,
+        _ => 510.0,
+    };
     for codec in Codec::ALL {
         if codec.validate(vector).is_err() {
             continue;
@@ -139,7 +142,7 @@ proptest! {
 
 proptest! {
     #[test]
-    fn vectors_without_thirds_are_their_codes(
+    fn vectors_without_digits_are_their_codes(
         vector in vec(coordinate(), 1..600),
     ) {
         let refined = encode(Codec::Int8Quantized, &vector);
@@ -169,7 +172,7 @@ proptest! {
 /// What is whole steps from the minimum is kept as it is.
 #[test]
 fn whole_steps_are_exact() {
-    for dim in [3, 64, 100, 512, 513] {
+    for dim in [3, 64, 100, 256, 257, 512, 513] {
         let vector: Vec<f32> = (0..dim).map(|i| (i * 37 % 256) as f32 - 100.0).collect();
         let mut vector = vector;
         (vector[0], vector[1]) = (-100.0, 155.0);
@@ -188,7 +191,7 @@ fn corners() {
         f32::from_bits(1),
         f32::MIN_POSITIVE,
     ] {
-        for dim in [1, 2, 15, 16, 17, 64, 65, 384, 512, 513, 700] {
+        for dim in [1, 2, 15, 16, 17, 64, 65, 256, 257, 384, 512, 513, 700] {
             within_bounds(&vec![value; dim]);
             let constant = encode(Codec::Int8Quantized, &vec![value; dim]);
             assert_eq!(constant.params, [value, 0.0]);
@@ -211,7 +214,8 @@ fn corners() {
     ]);
     within_bounds(&vec![0.25; DIM_MAX]);
     let extremes = encode(Codec::Int8Quantized, &[-MAGNITUDE_MAX, 0.0, MAGNITUDE_MAX]);
-    assert_eq!(extremes.bytes[..3], [0, 128, 255]);
+    // Half a step above 127, as odd coordinates have it.
+    assert_eq!(extremes.bytes[..3], [0, 127, 255]);
     assert!(extremes.view().validate().is_ok());
     assert_eq!(
         encode(Codec::Int8Quantized, &[-0.0, 1.0]).params[0].to_bits(),

@@ -4,7 +4,7 @@
 //! coordinates, or from its codes by a kernel that decodes in the same order of operations.
 
 use crate::distance::Distance;
-use crate::encoding::{Codec, EncodedView, int8_no_thirds};
+use crate::encoding::{Codec, EncodedView, int8_no_digits};
 use crate::kernel::{Kernels, Refined, kernels};
 
 /// A query, prepared to be compared with many rows.
@@ -86,15 +86,15 @@ impl ExactQuery {
             return self.score_f32_with(scratch, norm);
         }
         let (min, scale) = (view.params[0], view.params[1]);
-        let (codes, mut thirds) = view.int8_parts();
-        if thirds.is_empty() {
+        let (codes, mut digits) = view.int8_parts();
+        if digits.is_empty() {
             // As an index scores it, to the bit.
-            thirds = int8_no_thirds(codes.len());
+            digits = int8_no_digits(codes.len());
         }
-        if !thirds.is_empty() {
+        if !digits.is_empty() {
             let row = Refined {
                 codes,
-                thirds,
+                digits,
                 min,
                 scale,
             };

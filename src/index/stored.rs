@@ -8,7 +8,7 @@ use super::topk::Estimate;
 use crate::distance::Distance;
 use crate::encoding::{Codec, EncodedView};
 use crate::ids::Slot;
-use crate::kernel::{Refined, prefetch};
+use crate::kernel::{self, Refined, prefetch};
 use crate::limits::{INT8_REFINED_DIM_MAX, MAGNITUDE_MAX};
 use crate::schema::{IndexKind, Residence};
 
@@ -19,8 +19,8 @@ enum Form {
     Code,
     /// The stored bytes, the codec's parameters and, under Cosine, the length of the row.
     Full,
-    /// The thirds of the row's code and, under Cosine, the length of the row.
-    Thirds,
+    /// The digits of the row's code and, under Cosine, the length of the row.
+    Digits,
     /// A residual byte per coordinate, the length of what code and residual still miss, and the
     /// length of the row.
     Compact,
@@ -39,7 +39,7 @@ impl Stored {
         let form = match (spec.kind, spec.codec, spec.resident) {
             (IndexKind::Flat, _, _) => Form::Full,
             (_, Codec::Int8Quantized, _) if spec.dim > INT8_REFINED_DIM_MAX => Form::Code,
-            (_, Codec::Int8Quantized, _) => Form::Thirds,
+            (_, Codec::Int8Quantized, _) => Form::Digits,
             (_, _, Residence::Full) => Form::Full,
             (_, _, Residence::Compact) => Form::Compact,
         };
@@ -51,7 +51,7 @@ impl Stored {
         let len = match form {
             Form::Code => 0,
             Form::Full => spec.codec.vector_len(spec.dim) + 4 * spec.codec.params_len() + norm,
-            Form::Thirds => spec.codec.vector_len(spec.dim) - spec.dim + norm,
+            Form::Digits => spec.codec.vector_len(spec.dim) - spec.dim + norm,
             Form::Compact => spec.dim + 8,
         };
         Self {
@@ -69,7 +69,7 @@ impl Stored {
 
     /// Whether a code alone tells how far its rows are at least.
     pub(super) fn bounds_by_code(&self) -> bool {
-        matches!(self.form, Form::Code | Form::Thirds)
+        matches!(self.form, Form::Code | Form::Digits)
     }
 
     /// The record of a row; `code` is its code.
@@ -77,9 +77,9 @@ impl Stored {
         match self.form {
             Form::Code => Vec::new(),
             Form::Full => self.full_record(view),
-            Form::Thirds => {
+            Form::Digits => {
                 let mut record = Vec::with_capacity(self.records.stride());
-                view.append_thirds(&mut record);
+                view.append_digits(&mut record);
                 self.with_norm(record, view)
             }
             Form::Compact => compact_record(view, code),
@@ -121,7 +121,7 @@ impl Stored {
         match self.form {
             Form::Code => exact(self.score_code(query, code)),
             Form::Full => exact(self.score_full(query, slot, scratch)),
-            Form::Thirds => exact(self.score_refined(query, slot, code)),
+            Form::Digits => exact(self.score_refined(query, slot, code)),
             Form::Compact => self.estimate(query, slot, code, scratch),
         }
     }
@@ -137,12 +137,13 @@ impl Stored {
         if self.form == Form::Code {
             return exact(distance);
         }
-        // No coordinate is farther from its code than a third of a step, and what rounding makes of
-        // both where steps are small beside the values.
+        // No coordinate is farther from its code than half of a step, or a third, and what rounding
+        // makes of both where steps are small beside the values.
         let Terms { min, scale, .. } = *code.terms;
         let reach = min.abs().max((min + 256.0 * scale).abs());
         let rounding = 2.0 * f32::EPSILON * (reach + 256.0 * scale);
-        let error = (scale / 3.0 + rounding) * (self.geometry.dim as f32).sqrt();
+        let error = (scale * kernel::reach(self.geometry.dim) + rounding)
+            * (self.geometry.dim as f32).sqrt();
         let aux = f32::from_bits(code.terms.aux);
         let (error, norm) = match query.distance() {
             Distance::Euclidean => (error, 0.0),
@@ -186,15 +187,15 @@ impl Stored {
         query.score_code(code.bytes, min, scale, f32::from_bits(aux))
     }
 
-    /// The exact distance of a row that was stored as this code and the thirds that are here.
+    /// The exact distance of a row that was stored as this code and the digits that are here.
     fn score_refined(&self, query: &ExactQuery, slot: Slot, code: Point<'_>) -> f32 {
         let dim = self.geometry.dim;
         let record = self.records.row(slot.index());
-        let (thirds, norm) = record.split_at(self.codec.vector_len(dim) - dim);
+        let (digits, norm) = record.split_at(self.codec.vector_len(dim) - dim);
         let Terms { min, scale, .. } = *code.terms;
         let row = Refined {
             codes: &code.bytes[..dim],
-            thirds,
+            digits,
             min,
             scale,
         };
@@ -240,10 +241,10 @@ impl Stored {
     pub(super) fn holds(&self, slot: Slot, view: EncodedView<'_>, code: Point<'_>) -> bool {
         match self.form {
             Form::Code => self.is_coded_so(view, code),
-            Form::Thirds => {
-                let mut thirds = Vec::new();
-                view.append_thirds(&mut thirds);
-                self.is_coded_so(view, code) && self.bytes(slot).starts_with(&thirds)
+            Form::Digits => {
+                let mut digits = Vec::new();
+                view.append_digits(&mut digits);
+                self.is_coded_so(view, code) && self.bytes(slot).starts_with(&digits)
             }
             Form::Full => self.holds_full(slot, view),
             Form::Compact => false,

@@ -37,7 +37,7 @@ pub(crate) use self::memory::{free_memory, peak_memory};
 pub(crate) use self::pairs::{PairTerms, RowTerms, cosine_key, dot_key, l2_key};
 pub(crate) use self::prefetch::prefetch;
 pub(crate) use self::probe::Probe;
-pub(crate) use self::refined::{Refined, THIRDS};
+pub(crate) use self::refined::{Refined, digits_per_byte, neutral, parts, reach};
 
 /// Codes are padded with zeros to a multiple of this many bytes and aligned to it: one cache
 /// line, and one AVX-512 register.

@@ -1,38 +1,73 @@
-//! Codes and the thirds of their steps: what they stand for, and sums over it.
+//! Codes and the parts of their steps: what they stand for, and sums over it.
+//!
+//! Digits say where a value is about its code. Up to `INT8_QUARTERS_DIM_MAX` coordinates four of base
+//! four share a byte, for quarters of a step: two below the code to one above at even coordinates,
+//! one below to two above at odd ones, so that what codes are off by has no direction. Beyond, five
+//! of base three do, for thirds. The first digit is the lowest.
 
 use super::scalar::{LANES, fold};
-use crate::limits::MAGNITUDE_MAX;
+use crate::limits::{INT8_QUARTERS_DIM_MAX, MAGNITUDE_MAX};
 
-/// Thirds that share a byte, as digits of base three, the first the lowest.
-pub(crate) const THIRDS: usize = 5;
+/// How many digits share a byte.
+pub(crate) const fn digits_per_byte(dim: usize) -> usize {
+    if dim <= INT8_QUARTERS_DIM_MAX { 4 } else { 5 }
+}
 
-/// Coordinates that are taken apart together: whole bytes of thirds, and every lane as often.
-const GROUP: usize = THIRDS * LANES;
+/// How many parts a step has, so many digits sharing a byte: the base of digits.
+pub(crate) const fn parts(per_byte: usize) -> u8 {
+    if per_byte == 4 { 4 } else { 3 }
+}
 
-/// The digits of a byte less one, and three more places, so that a word holds them.
-const DIGITS: [[i8; 8]; 256] = {
-    let mut digits = [[0; 8]; 256];
+/// The digit that moves nothing in this place of a byte.
+pub(crate) const fn neutral(per_byte: usize, place: usize) -> u8 {
+    if per_byte == 4 && place.is_multiple_of(2) {
+        2
+    } else {
+        1
+    }
+}
+
+/// How far from its code a value may be, in steps.
+pub(crate) const fn reach(dim: usize) -> f32 {
+    if digits_per_byte(dim) == 4 {
+        0.5
+    } else {
+        THIRD
+    }
+}
+
+const THIRD: f32 = 1.0 / 3.0;
+
+/// By how many parts of a step each digit of a byte moves its value, and more places, so that a word
+/// holds them.
+const fn moves(per_byte: usize) -> [[i8; 8]; 256] {
+    let mut moves = [[0; 8]; 256];
     let mut byte = 0;
     while byte < 256 {
         let (mut rest, mut place) = (byte, 0);
-        while place < THIRDS {
-            digits[byte][place] = (rest % 3) as i8 - 1;
-            rest /= 3;
+        while place < per_byte {
+            let base = parts(per_byte) as usize;
+            moves[byte][place] = (rest % base) as i8 - neutral(per_byte, place) as i8;
+            rest /= base;
             place += 1;
         }
         byte += 1;
     }
-    digits
-};
+    moves
+}
 
-/// A code and its thirds: `value = min + scale * (code + (digit - 1) / 3)`, within the limit of
+static QUARTERS: [[i8; 8]; 256] = moves(4);
+static THIRDS: [[i8; 8]; 256] = moves(5);
+
+/// A code and its digits: `value = min + scale * (code + (digit - 1) / 3)`, or with quarters
+/// `(digit - 2) / 4` at even coordinates and `(digit - 1) / 4` at odd ones, within the limit of
 /// coordinates.
 #[derive(Clone, Copy)]
 pub(crate) struct Refined<'a> {
     /// As many as there are coordinates.
     pub(crate) codes: &'a [u8],
-    /// A byte for every five coordinates, and for those that are left.
-    pub(crate) thirds: &'a [u8],
+    /// A byte for every four or five coordinates, and for those that are left.
+    pub(crate) digits: &'a [u8],
     pub(crate) min: f32,
     pub(crate) scale: f32,
 }
@@ -41,33 +76,46 @@ impl Refined<'_> {
     /// Writes what the code stands for into as many places as it has coordinates.
     #[inline(always)]
     pub(crate) fn decode(&self, out: &mut [f32]) {
-        let groups = self.codes.chunks(GROUP).zip(self.thirds.chunks(LANES));
-        for (places, (codes, thirds)) in out.chunks_mut(GROUP).zip(groups) {
-            let digits = spread(thirds);
-            for ((place, &code), &digit) in places.iter_mut().zip(codes).zip(&digits) {
-                *place = self.value(code, digit);
+        match digits_per_byte(self.codes.len()) {
+            4 => self.decode_as::<4>(out),
+            _ => self.decode_as::<5>(out),
+        }
+    }
+
+    #[inline(always)]
+    fn decode_as<const PER_BYTE: usize>(&self, out: &mut [f32]) {
+        let group = PER_BYTE * LANES;
+        let groups = self.codes.chunks(group).zip(self.digits.chunks(LANES));
+        for (places, (codes, digits)) in out.chunks_mut(group).zip(groups) {
+            let moves = spread::<PER_BYTE>(digits);
+            for ((place, &code), &by) in places.iter_mut().zip(codes).zip(&moves) {
+                *place = self.value::<PER_BYTE>(code, by);
             }
         }
     }
 
     #[inline(always)]
-    fn value(&self, code: u8, digit: i8) -> f32 {
-        const THIRD: f32 = 1.0 / 3.0;
-        let value = self.min + self.scale * (f32::from(code) + f32::from(digit) * THIRD);
-        // Thirds that no encoder wrote may lead past it.
+    fn value<const PER_BYTE: usize>(&self, code: u8, by: i8) -> f32 {
+        let part = if PER_BYTE == 4 { 0.25 } else { THIRD };
+        let value = self.min + self.scale * (f32::from(code) + f32::from(by) * part);
+        // Digits that no encoder wrote may lead past it.
         value.clamp(-MAGNITUDE_MAX, MAGNITUDE_MAX)
     }
 }
 
-/// The digits of up to `LANES` bytes, less one each.
+/// Places for what the digits of `LANES` bytes move, five each, and for the rest of the last word.
+const SPREAD: usize = 5 * LANES + 4;
+
+/// What the digits of up to `LANES` bytes move.
 #[inline(always)]
-fn spread(thirds: &[u8]) -> [i8; GROUP + 3] {
-    let mut digits = [0; GROUP + 3];
-    for (nth, &byte) in thirds.iter().enumerate() {
-        // Whole words, of which the next takes the last three places.
-        digits[THIRDS * nth..][..8].copy_from_slice(&DIGITS[usize::from(byte)]);
+fn spread<const PER_BYTE: usize>(digits: &[u8]) -> [i8; SPREAD] {
+    let table = if PER_BYTE == 4 { &QUARTERS } else { &THIRDS };
+    let mut moves = [0; SPREAD];
+    for (nth, &byte) in digits.iter().enumerate() {
+        // Whole words, of which the next takes what is not this one's.
+        moves[PER_BYTE * nth..][..8].copy_from_slice(&table[usize::from(byte)]);
     }
-    digits
+    moves
 }
 
 /// See [`super::Kernels::l2_squared_refined`]. Bit for bit `l2_squared` of the decoded row.
@@ -89,23 +137,36 @@ pub(super) fn dot_refined(q: &[f32], row: &Refined<'_>) -> f32 {
 #[inline(always)]
 fn sum(q: &[f32], row: &Refined<'_>, term: impl Fn(f32, f32) -> f32) -> f32 {
     debug_assert_eq!(q.len(), row.codes.len());
+    match digits_per_byte(q.len()) {
+        4 => sum_as::<4>(q, row, term),
+        _ => sum_as::<5>(q, row, term),
+    }
+}
+
+#[inline(always)]
+fn sum_as<const PER_BYTE: usize>(
+    q: &[f32],
+    row: &Refined<'_>,
+    term: impl Fn(f32, f32) -> f32,
+) -> f32 {
+    let group = PER_BYTE * LANES;
     let mut lanes = [0.0f32; LANES];
-    let groups = row.codes.chunks(GROUP).zip(row.thirds.chunks(LANES));
-    for (q, (codes, thirds)) in q.chunks(GROUP).zip(groups) {
-        let digits = spread(thirds);
+    let groups = row.codes.chunks(group).zip(row.digits.chunks(LANES));
+    for (q, (codes, digits)) in q.chunks(group).zip(groups) {
+        let moves = spread::<PER_BYTE>(digits);
         let (q, q_tail) = q.as_chunks::<LANES>();
         let (codes, codes_tail) = codes.as_chunks::<LANES>();
-        let (digits, _) = digits.as_chunks::<LANES>();
-        for ((q, codes), digits) in q.iter().zip(codes).zip(digits) {
+        let (moves, _) = moves.as_chunks::<LANES>();
+        for ((q, codes), moves) in q.iter().zip(codes).zip(moves) {
             for (lane, sum) in lanes.iter_mut().enumerate() {
-                *sum += term(q[lane], row.value(codes[lane], digits[lane]));
+                *sum += term(q[lane], row.value::<PER_BYTE>(codes[lane], moves[lane]));
             }
         }
-        // There are some behind the last whole line alone, and digits for them.
-        if let Some(digits) = digits.get(q.len()) {
-            let pairs = q_tail.iter().zip(codes_tail).zip(digits);
-            for (sum, ((&x, &code), &digit)) in lanes.iter_mut().zip(pairs) {
-                *sum += term(x, row.value(code, digit));
+        // There are some behind the last whole line alone.
+        if let Some(moves) = moves.get(q.len()) {
+            let pairs = q_tail.iter().zip(codes_tail).zip(moves);
+            for (sum, ((&x, &code), &by)) in lanes.iter_mut().zip(pairs) {
+                *sum += term(x, row.value::<PER_BYTE>(code, by));
             }
         }
     }

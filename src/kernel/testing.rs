@@ -111,23 +111,22 @@ impl KernelSet {
         (self.0.dot_u8)(q, codes, min, scale)
     }
 
-    /// `sum (q[i] - (min + scale * (codes[i] + (digit[i] - 1) / 3)))^2`, five digits of base three a
-    /// byte of `thirds`.
+    /// `sum (q[i] - (min + scale * (codes[i] + moved[i])))^2`, moved by parts of a step as `digits` say.
     ///
     /// # Panics
     ///
-    /// When there are more or fewer codes than coordinates, or not a fifth as many bytes of thirds.
+    /// When there are more or fewer codes than coordinates, or not as many bytes of digits as belong to them.
     #[must_use]
     #[inline]
     pub fn l2_squared_refined(
         &self,
         q: &[f32],
         codes: &[u8],
-        thirds: &[u8],
+        digits: &[u8],
         min: f32,
         scale: f32,
     ) -> f32 {
-        let row = refined((q, codes, thirds), min, scale);
+        let row = refined((q, codes, digits), min, scale);
         (self.0.l2_squared_refined)(q, &row)
     }
 
@@ -138,24 +137,24 @@ impl KernelSet {
     /// As [`Self::l2_squared_refined`].
     #[must_use]
     #[inline]
-    pub fn dot_refined(&self, q: &[f32], codes: &[u8], thirds: &[u8], min: f32, scale: f32) -> f32 {
-        let row = refined((q, codes, thirds), min, scale);
+    pub fn dot_refined(&self, q: &[f32], codes: &[u8], digits: &[u8], min: f32, scale: f32) -> f32 {
+        let row = refined((q, codes, digits), min, scale);
         (self.0.dot_refined)(q, &row)
     }
 }
 
 fn refined<'a>(
-    (q, codes, thirds): (&[f32], &'a [u8], &'a [u8]),
+    (q, codes, digits): (&[f32], &'a [u8], &'a [u8]),
     min: f32,
     scale: f32,
 ) -> Refined<'a> {
     assert_eq!(
-        (q.len(), q.len().div_ceil(super::THIRDS)),
-        (codes.len(), thirds.len())
+        (q.len(), q.len().div_ceil(super::digits_per_byte(q.len()))),
+        (codes.len(), digits.len())
     );
     Refined {
         codes,
-        thirds,
+        digits,
         min,
         scale,
     }

@@ -2,8 +2,8 @@
 
 use super::{
     BLOCK, Block, Kernels, LANES, PairTerms, Panel, Places, Probe, Products, RANKS, ROWS_MAX,
-    RankLine, Refined, RowTerms, available, bytes_of, bytes_of_mut, cosine_key, dot_key, kernels,
-    l2_key, scalar,
+    RankLine, Refined, RowTerms, available, bytes_of, bytes_of_mut, cosine_key, digits_per_byte,
+    dot_key, kernels, l2_key, scalar,
 };
 
 /// A reproducible stream of bits (splitmix64).
@@ -350,7 +350,7 @@ fn float_kernels_agree_with_the_twin_bit_for_bit_at_every_length() {
         let (a, b) = (&a[offset..], &b[offset..]);
         let codes = bits.bytes(len.next_multiple_of(BLOCK) + 1);
         let codes = &codes[1..];
-        let thirds = bits.bytes(len.div_ceil(5));
+        let digits = bits.bytes(len.div_ceil(digits_per_byte(len)));
         let (min, scale) = (bits.float(), bits.float().abs() / 255.0);
         for set in available() {
             same(
@@ -377,7 +377,7 @@ fn float_kernels_agree_with_the_twin_bit_for_bit_at_every_length() {
             same(&set, "dot_u8", len, got, (twin.dot)(a, &decoded));
             let row = Refined {
                 codes: &codes[..len],
-                thirds: &thirds,
+                digits: &digits,
                 min,
                 scale,
             };
@@ -393,21 +393,29 @@ fn float_kernels_agree_with_the_twin_bit_for_bit_at_every_length() {
 }
 
 #[test]
-fn a_refined_code_is_thirds_of_a_step() {
+fn a_refined_code_is_parts_of_a_step() {
     let mut bits = Bits(5);
-    for len in [1, 2, 5, 6, 31, 32, 33, 128, 159, 160, 161, 384, 512] {
-        let (codes, thirds) = (bits.bytes(len), bits.bytes(len.div_ceil(5)));
+    for len in [
+        1, 2, 5, 6, 31, 32, 33, 127, 128, 129, 255, 256, 257, 319, 320, 321, 384, 512,
+    ] {
+        let per_byte = if len <= 256 { 4 } else { 5 };
+        let (codes, digits) = (bits.bytes(len), bits.bytes(len.div_ceil(per_byte)));
         let row = Refined {
             codes: &codes,
-            thirds: &thirds,
+            digits: &digits,
             min: -3.0,
             scale: 0.5,
         };
         let mut decoded = vec![9.0; len];
         row.decode(&mut decoded);
         for (place, &value) in decoded.iter().enumerate() {
-            let digit = thirds[place / 5] / 3u8.pow(place as u32 % 5) % 3;
-            let steps = f32::from(codes[place]) + (f32::from(digit) - 1.0) / 3.0;
+            let byte = digits[place / per_byte];
+            let moved = match (per_byte, place % 2) {
+                (5, _) => (f32::from(byte / 3u8.pow(place as u32 % 5) % 3) - 1.0) / 3.0,
+                (_, 0) => (f32::from(byte >> (place % 4 * 2) & 3) - 2.0) / 4.0,
+                _ => (f32::from(byte >> (place % 4 * 2) & 3) - 1.0) / 4.0,
+            };
+            let steps = f32::from(codes[place]) + moved;
             assert_eq!(value, -3.0 + 0.5 * steps, "{place} of {len}");
         }
     }

@@ -24,7 +24,7 @@
 //! ```
 //!
 //! The vector of a row is what its codec makes of it (`EncodedVector::bytes`): under `Int8Quantized`
-//! `dim` bytes, and behind them, in most rows of up to 512 coordinates, their thirds.
+//! `dim` bytes, and behind them, in most rows of up to 512 coordinates, their digits.
 //!
 //! `v` is a version byte of the value; a newer one is refused, never guessed at. `sum` covers
 //! every byte before it and is seeded by the kind of value, the table id and a hash of the key,

@@ -79,16 +79,16 @@ fn bytes_of_a_row(rows: usize) -> [f64; 3] {
 }
 
 #[test]
-fn a_row_of_128_coordinates_takes_less_than_293() {
+fn a_row_of_128_coordinates_takes_less_than_299() {
     for rows in [70_000, 100_000, 150_000] {
         let [codes, links, other] = bytes_of_a_row(rows);
-        assert!(codes < 170.1 && links < 101.5 && other < 20.7);
+        assert!(codes < 176.1 && links < 101.5 && other < 20.7);
     }
 }
 
 #[test]
 #[ignore = "half a gigabyte"]
-fn a_row_among_a_million_takes_less_than_292() {
+fn a_row_among_a_million_takes_less_than_298() {
     let each = bytes_of_a_row(1_000_000);
-    assert!(each.iter().sum::<f64>() < 292.0);
+    assert!(each.iter().sum::<f64>() < 298.0);
 }

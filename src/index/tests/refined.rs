@@ -1,4 +1,4 @@
-//! Rows of bytes with thirds of their steps, beside rows without, and rows that share a code.
+//! Rows of bytes with parts of their steps, beside rows without, and rows that share a code.
 
 use super::*;
 use crate::encoding::EncodedView;
@@ -6,24 +6,23 @@ use proptest::prelude::*;
 
 const ROWS: usize = 3_000;
 
-/// Every third row without thirds; every fifth has the code of the row before it, moved by a third
-/// of a step or two in one coordinate.
-fn rows() -> (Vec<EncodedVector>, Vec<Vec<f32>>) {
-    let (base, queries) = fixture("glove4k");
+/// Some of the rows of a fixture, and queries. Every third row is without digits; every fifth has the
+/// code of the row before it, moved by a part of a step in one coordinate.
+fn rows(name: &str, count: usize) -> (Vec<EncodedVector>, Vec<Vec<f32>>) {
+    let (base, queries) = fixture(name);
+    let dim = base[0].len();
     let encode = |vector: &Vec<f32>| Codec::Int8Quantized.encoder().encode(vector).unwrap();
-    let mut rows: Vec<EncodedVector> = base[..ROWS].iter().map(encode).collect();
-    for row in 1..ROWS {
+    let mut rows: Vec<EncodedVector> = base[..count].iter().map(encode).collect();
+    for row in 1..count {
         if row % 5 == 0 {
             rows[row] = rows[row - 1].clone();
-            if let Some(thirds) = rows[row].bytes.get_mut(100) {
-                *thirds = if *thirds % 3 == 0 {
-                    *thirds + 2
-                } else {
-                    *thirds - 1
-                };
+            // The first digit of four or three.
+            let base = if dim <= 256 { 4 } else { 3 };
+            if let Some(digits) = rows[row].bytes.get_mut(dim) {
+                *digits = *digits / base * base + (*digits % base + 1) % base;
             }
         } else if row % 3 == 0 {
-            rows[row].bytes.truncate(100);
+            rows[row].bytes.truncate(dim);
         }
     }
     (rows, queries)
@@ -42,12 +41,18 @@ fn answers(index: &Index, query: &[f32], k: usize, ef: usize) -> Vec<(usize, u32
 
 #[test]
 fn distances_are_those_of_the_rows_bit_for_bit() {
-    let (rows, queries) = rows();
+    for (name, dim, count) in [("glove4k", 100, ROWS), ("minilm2k", 384, 2_000)] {
+        distances_hold(name, dim, count);
+    }
+}
+
+fn distances_hold(name: &str, dim: usize, count: usize) {
+    let (rows, queries) = rows(name, count);
     for (kind, distance) in [IndexKind::Hnsw, IndexKind::Flat]
         .into_iter()
         .flat_map(|kind| DISTANCES.map(|d| (kind, d)))
     {
-        let mut spec = spec(100, Codec::Int8Quantized, distance);
+        let mut spec = spec(dim, Codec::Int8Quantized, distance);
         spec.kind = kind;
         let mut index = Index::new(&spec).unwrap();
         for (slot, row) in rows.iter().enumerate() {
@@ -63,7 +68,7 @@ fn distances_are_those_of_the_rows_bit_for_bit() {
             all.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
             let all: Vec<(usize, u32)> = all.iter().map(|hit| (hit.0, hit.1.to_bits())).collect();
             assert_eq!(
-                answers(&index, query, 20, ROWS),
+                answers(&index, query, 20, count),
                 all[..20],
                 "{kind:?} {distance}"
             );
@@ -81,7 +86,7 @@ fn distances_are_those_of_the_rows_bit_for_bit() {
         );
         for (slot, row) in rows.iter().enumerate() {
             assert!(index.holds(Slot::new(slot), row.view()));
-            let next = &rows[(slot + 1) % ROWS];
+            let next = &rows[(slot + 1) % count];
             let is_twin = (slot + 1) % 5 == 0 && next.bytes == row.bytes;
             assert_eq!(
                 index.holds(Slot::new(slot), next.view()),
@@ -94,18 +99,18 @@ fn distances_are_those_of_the_rows_bit_for_bit() {
 
 /// Near-duplicates that a byte a coordinate takes for one another.
 #[test]
-fn thirds_tell_rows_of_one_code_apart() {
+fn digits_tell_rows_of_one_code_apart() {
     let codec = Codec::Int8Quantized;
-    let vector = |third: usize| vec![0.0, 255.0, 100.0 + (third as f32 - 1.0) / 3.0, 7.0];
+    let vector = |part: usize| vec![0.0, 255.0, 100.0 + (part as f32 - 2.0) / 4.0, 7.0];
     let mut index = Index::new(&spec(4, codec, Distance::Euclidean)).unwrap();
-    for row in 0..3 {
+    for row in 0..4 {
         let encoded = codec.encoder().encode(&vector(row)).unwrap();
         assert_eq!(encoded.bytes[..4], [0, 255, 100, 7]);
         index.load(Slot::new(row), RowId::new(row as u64 + 1), encoded.view());
     }
     index.build(&|_, _| true).unwrap();
-    assert_eq!((index.len(), index.distinct()), (3, 1));
-    for row in 0..3 {
+    assert_eq!((index.len(), index.distinct()), (4, 1));
+    for row in 0..4 {
         let nearest = answers(&index, &vector(row), 1, 10);
         assert_eq!(nearest, [(row, 0.0f32.to_bits())]);
     }
@@ -114,7 +119,7 @@ fn thirds_tell_rows_of_one_code_apart() {
 /// Nodes of rows that differ are known as such, whatever joins them and in whatever order.
 #[test]
 fn rows_of_one_code_are_told_apart_after_a_reopen_from_hints() {
-    let (rows, queries) = rows();
+    let (rows, queries) = rows("glove4k", ROWS);
     let spec = spec(100, Codec::Int8Quantized, Distance::Euclidean);
     let load = |order: &mut dyn Iterator<Item = usize>, hints: Vec<Vec<u8>>| {
         let mut index = Index::new(&spec).unwrap();
@@ -214,7 +219,7 @@ fn a_row_that_is_far_from_its_code_is_found() {
 /// A row among so many copies of another, of the same code, that only so many of them are scored.
 #[test]
 fn a_row_behind_copies_of_another_is_found() {
-    let vector = |third: usize| vec![0.0, 255.0, 100.0 + (third as f32 - 1.0) / 3.0, 7.0];
+    let vector = |part: usize| vec![0.0, 255.0, 100.0 + (part as f32 - 2.0) / 4.0, 7.0];
     for (loaded, written) in [(60, 1), (0, 61), (61, 0)] {
         let mut rows = vec![vector(1); 60];
         rows.push(vector(2));

@@ -336,9 +336,9 @@ fn golden_files_hold_both_ways() {
     }
 }
 
-/// Rows of before there were thirds stand for the same vectors as ever.
+/// Rows of before there were digits stand for the same vectors as ever.
 #[test]
-fn golden_rows_without_thirds_are_read() {
+fn golden_rows_without_digits_are_read() {
     let codec = Codec::Int8Quantized;
     for (large, size) in [(false, "inline"), (true, "large")] {
         let file = golden_folder().join(format!("row_{codec}_{size}.bin"));

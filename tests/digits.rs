@@ -1,4 +1,4 @@
-//! `Int8Quantized` rows without thirds of their steps, from a backend of somebody's own or an older
+//! `Int8Quantized` rows without digits, from a backend of somebody's own or an older
 //! file, beside rows with them.
 
 mod common;
@@ -25,7 +25,7 @@ fn schema(name: &str, distance: Distance) -> TableSchema {
 }
 
 #[test]
-fn rows_without_thirds_are_served_as_what_they_are() {
+fn rows_without_digits_are_served_as_what_they_are() {
     let mut rng = Rng::new(7);
     let centres: Vec<Vec<f32>> = (0..40).map(|_| rng.vector(DIM)).collect();
     let vectors: Vec<Vec<f32>> = (0..ROWS)
