@@ -204,13 +204,14 @@ pub struct EncodedVector {
     /// The coordinates: `2 dim` little-endian half floats under `Fp16`, `dim` bytes under
     /// `Int8Quantized`, `4 dim` little-endian floats under all others.
     ///
-    /// Behind the bytes of `Int8Quantized` stand digits, where `dim` is at most 512: up to 256 of base
-    /// four, four in a byte, beyond of base three, five in a byte, the first the lowest. They say which
-    /// part of a step is nearest. A vector without them is read as if its bytes were all there is.
+    /// Behind the `dim` bytes of `Int8Quantized` stand digits, one a coordinate, where `dim` is at most
+    /// 512: up to 256 of base four in `dim / 4` bytes, rounded up, beyond of base three in `dim / 5`,
+    /// the first of a byte the lowest. They say which part of a step is nearest; those left over in the
+    /// last byte are the ones that move nothing. A vector without them is read as if none moved.
     pub bytes: Vec<u8>,
     /// `[min, scale]` under `Int8Quantized` (`value = min + scale * (byte + moved)`, where `moved` is
-    /// `(digit - 1) / 3`, or of quarters `(digit - 2) / 4` at even coordinates and `(digit - 1) / 4` at
-    /// odd ones), empty otherwise.
+    /// `(digit - 1) / 3`, or of base four `(digit - 2) / 4` at coordinates 0, 2, 4 and so on and
+    /// `(digit - 1) / 4` at the others; within 1e15 in any case), empty otherwise.
     pub params: Vec<f32>,
 }
 

@@ -215,7 +215,20 @@ fn corners() {
     within_bounds(&vec![0.25; DIM_MAX]);
     let extremes = encode(Codec::Int8Quantized, &[-MAGNITUDE_MAX, 0.0, MAGNITUDE_MAX]);
     // Half a step above 127, as odd coordinates have it.
-    assert_eq!(extremes.bytes[..3], [0, 127, 255]);
+    assert_eq!(extremes.bytes, [0, 127, 255, 2 | 3 << 2 | 2 << 4 | 1 << 6]);
+    // Digits that move nothing, those left over among them.
+    let flat = |dim| {
+        encode(Codec::Int8Quantized, &vec![7.0; dim])
+            .bytes
+            .split_off(dim)
+    };
+    assert_eq!((flat(6), flat(257)), (vec![102; 2], vec![121; 52]));
+    // Thirds: the last byte holds one step less a third, and one more.
+    let mut row = vec![0.0; 257];
+    (row[0], row[255], row[256]) = (255.0, 100.0 - 1.0 / 3.0, 100.0 + 1.0 / 3.0);
+    let row = encode(Codec::Int8Quantized, &row);
+    assert_eq!(row.bytes[255..257], [100, 100]);
+    assert_eq!(row.bytes[308], 2 * 3 + 9 + 27 + 81);
     assert!(extremes.view().validate().is_ok());
     assert_eq!(
         encode(Codec::Int8Quantized, &[-0.0, 1.0]).params[0].to_bits(),

@@ -137,8 +137,8 @@ impl Stored {
         if self.form == Form::Code {
             return exact(distance);
         }
-        // No coordinate is farther from its code than half of a step, or a third, and what rounding
-        // makes of both where steps are small beside the values.
+        // No coordinate is farther from its code than half of a step with quarters or a third with
+        // thirds, and what rounding makes of both where steps are small beside the values.
         let Terms { min, scale, .. } = *code.terms;
         let reach = min.abs().max((min + 256.0 * scale).abs());
         let rounding = 2.0 * f32::EPSILON * (reach + 256.0 * scale);

@@ -2,7 +2,7 @@
 //!
 //! Digits say where a value is about its code. Up to `INT8_QUARTERS_DIM_MAX` coordinates four of base
 //! four share a byte, for quarters of a step: two below the code to one above at even coordinates,
-//! one below to two above at odd ones, so that what codes are off by has no direction. Beyond, five
+//! one below to two above at odd ones, so that coordinates have no direction in common in which codes are off. Beyond, five
 //! of base three do, for thirds. The first digit is the lowest.
 
 use super::scalar::{LANES, fold};

@@ -20,6 +20,8 @@ fn rows(name: &str, count: usize) -> (Vec<EncodedVector>, Vec<Vec<f32>>) {
             let base = if dim <= 256 { 4 } else { 3 };
             if let Some(digits) = rows[row].bytes.get_mut(dim) {
                 *digits = *digits / base * base + (*digits % base + 1) % base;
+                // And one of another coordinate.
+                *digits ^= u8::from(base == 4) << 2;
             }
         } else if row % 3 == 0 {
             rows[row].bytes.truncate(dim);
@@ -153,8 +155,9 @@ proptest! {
     #[test]
     fn exact_scans_miss_nothing_far_from_the_origin(
         offset in prop_oneof![Just(0.0f32), Just(1.0), Just(-1_000.0), Just(1e-20), Just(1e14)],
-        steps in prop_oneof![Just(300.0f32), Just(382.0), 1.0f32..2_000.0],
-        units in proptest::collection::vec(0.0f32..1.0, 320), dim in 2usize..17,
+        steps in prop_oneof![256.0f32..320.0, 1.0f32..2_000.0],
+        units in proptest::collection::vec(0.0f32..1.0, 1_200),
+        dim in prop_oneof![2usize..17, 17usize..80, 257usize..300],
     ) {
         let ulp = (offset.abs().next_up() - offset.abs()).max(1e-24);
         // Pairs that differ least, the one that is asked for behind the other.
@@ -192,14 +195,18 @@ proptest! {
 /// As above: what is looked for is farther from its own code than from the row before it.
 #[test]
 fn a_row_that_is_far_from_its_code_is_found() {
-    let steps = [0.0, 300.0, 3.0, 10.0, 17.0, 23.0];
+    // Every one but the first two is a unit off its code.
+    let steps = [
+        0.0, 300.0, 3.0, 10.0, 17.0, 23.0, 24.0, 30.0, 37.0, 43.0, 44.0, 50.0, 57.0, 63.0, 64.0,
+        70.0,
+    ];
     let row: Vec<f32> = steps
         .iter()
         .map(|step| 1_000.0 + step * 2f32.powi(-14))
         .collect();
     let mut near = row.clone();
     near[2] = near[2].next_down();
-    let spec = spec(6, Codec::Int8Quantized, Distance::Euclidean);
+    let spec = spec(steps.len(), Codec::Int8Quantized, Distance::Euclidean);
     let bench = Bench::load(spec, &[near, row.clone()]);
     assert_eq!(bench.index.distinct(), 2);
     for (_, stored) in bench.rows.iter().flatten() {
