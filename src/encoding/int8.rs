@@ -6,7 +6,8 @@
 //! `INT8_REFINED_DIM_MAX` coordinates are written with digits, and read without them as if every
 //! digit were the one that moves nothing.
 
-use crate::kernel::{Refined, digits_per_byte, neutral, parts};
+use super::EncodedView;
+use crate::kernel::{digits_per_byte, neutral, parts};
 use crate::limits;
 
 /// Bytes of the digits of a vector that has them.
@@ -30,7 +31,7 @@ pub(super) const fn plain(dim: usize) -> u8 {
 }
 
 /// The digits of a vector without, none where there cannot be any.
-pub(crate) fn no_digits(dim: usize) -> &'static [u8] {
+pub(super) fn no_digits(dim: usize) -> &'static [u8] {
     const QUARTERS: usize = limits::INT8_QUARTERS_DIM_MAX;
     const THIRDS: usize = limits::INT8_REFINED_DIM_MAX;
     static OF_QUARTERS: [u8; digits_len(QUARTERS)] = [plain(QUARTERS); digits_len(QUARTERS)];
@@ -143,20 +144,13 @@ pub(super) fn encode(vector: &[f32], bytes: &mut Vec<u8>, params: &mut Vec<f32>)
     }));
 }
 
-/// Decodes bytes, with their digits behind them if they have any.
-pub(super) fn decode(bytes: &[u8], params: &[f32], out: &mut [f32]) {
-    let (codes, digits) = bytes.split_at(out.len());
-    let (min, scale) = (params[0], params[1]);
-    if !digits.is_empty() {
-        let row = Refined {
-            codes,
-            digits,
-            min,
-            scale,
-        };
+/// Decodes a vector, with its digits if it has any.
+pub(super) fn decode(view: EncodedView<'_>, out: &mut [f32]) {
+    if let Some(row) = view.int8_refined() {
         return row.decode(out);
     }
-    for (place, &byte) in out.iter_mut().zip(codes) {
+    let (min, scale) = (view.params[0], view.params[1]);
+    for (place, &byte) in out.iter_mut().zip(view.bytes) {
         let value = min + scale * f32::from(byte);
         // Files from before the encoder kept its steps within the limit hold some a hair beyond.
         *place = value.clamp(-limits::MAGNITUDE_MAX, limits::MAGNITUDE_MAX);

@@ -21,8 +21,9 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::int8::{code as int8_code, no_digits as int8_no_digits, range as int8_range};
+pub(crate) use self::int8::{code as int8_code, range as int8_range};
 pub use crate::error::EncodingError;
+use crate::kernel::Refined;
 use crate::limits;
 
 /// How a table stores its vectors.
@@ -280,6 +281,22 @@ impl EncodedView<'_> {
         self.bytes.split_at(usize::from(self.dim))
     }
 
+    /// An `Int8Quantized` vector as its code and digits, those that move nothing where it has none;
+    /// `None` where vectors of its dimension have none.
+    pub(crate) fn int8_refined(&self) -> Option<Refined<'_>> {
+        let (codes, own) = self.int8_parts();
+        let digits = match own {
+            [] => int8::no_digits(codes.len()),
+            own => own,
+        };
+        (!digits.is_empty()).then(|| Refined {
+            codes,
+            digits,
+            min: self.params[0],
+            scale: self.params[1],
+        })
+    }
+
     /// Appends the digits of an `Int8Quantized` vector to `out`, as many as one of this dimension is
     /// written with.
     pub(crate) fn append_digits(&self, out: &mut Vec<u8>) {
@@ -310,15 +327,16 @@ impl EncodedView<'_> {
             })
         };
         let dim = usize::from(self.dim);
-        let (bytes, params) = (self.codec.vector_len(dim), self.codec.params_len());
-        let or_fewer = match self.codec.vector_len_min(dim) {
-            least if least < bytes => format!(" or {least}"),
-            _ => String::new(),
-        };
+        let params = self.codec.params_len();
         if dim == 0 {
             return malformed("it has no coordinates".into());
         }
         if !self.codec.fits(dim, self.bytes.len()) || self.params.len() != params {
+            let bytes = self.codec.vector_len(dim);
+            let or_fewer = match self.codec.vector_len_min(dim) {
+                least if least < bytes => format!(" or {least}"),
+                _ => String::new(),
+            };
             return malformed(format!(
                 "{} bytes and {} parameters, where {bytes}{or_fewer} and {params} belong",
                 self.bytes.len(),
@@ -359,7 +377,7 @@ impl EncodedView<'_> {
             });
         }
         match self.codec {
-            Codec::Int8Quantized => int8::decode(self.bytes, self.params, out),
+            Codec::Int8Quantized => int8::decode(self, out),
             Codec::Fp16 => fp16::decode(self.bytes, out),
             _ => full::decode(self.bytes, out),
         }

@@ -4,7 +4,7 @@
 //! coordinates, or from its codes by a kernel that decodes in the same order of operations.
 
 use crate::distance::Distance;
-use crate::encoding::{Codec, EncodedView, int8_no_digits};
+use crate::encoding::{Codec, EncodedView};
 use crate::kernel::{Kernels, Refined, kernels};
 
 /// A query, prepared to be compared with many rows.
@@ -85,22 +85,10 @@ impl ExactQuery {
             decode(view, scratch);
             return self.score_f32_with(scratch, norm);
         }
-        let (min, scale) = (view.params[0], view.params[1]);
-        let (codes, mut digits) = view.int8_parts();
-        if digits.is_empty() {
-            // As an index scores it, to the bit.
-            digits = int8_no_digits(codes.len());
+        match view.int8_refined() {
+            Some(row) => self.score_refined(&row, norm),
+            None => self.score_code(view.bytes, view.params[0], view.params[1], norm),
         }
-        if !digits.is_empty() {
-            let row = Refined {
-                codes,
-                digits,
-                min,
-                scale,
-            };
-            return self.score_refined(&row, norm);
-        }
-        self.score_code(codes, min, scale, norm)
     }
 
     /// The distance to a row that is its code and no more, whose [`row_norm`] is known. `codes` has
