@@ -188,7 +188,8 @@ macro_rules! kernel_set {
 
         #[target_feature(enable = $features)]
         fn pack(codes: &[&[u8]], to: &mut $crate::kernel::Panel) {
-            $crate::kernel::matrix::pack::<Tile, $groups>(codes, to);
+            // SAFETY: this function has the features that `Tile` asks for.
+            unsafe { $crate::kernel::matrix::pack::<Tile>(codes, to) }
         }
 
         #[target_feature(enable = $features)]

@@ -29,7 +29,8 @@ pub(super) const KERNELS: Kernels = Kernels {
     // SAFETY: `Plain` asks nothing of the CPU.
     offer: |node, keys, k, lists| unsafe { lists::offer::<lists::Plain>(node, keys, k, lists) },
     insert: lists::insert,
-    pack: matrix::pack::<Plain, 2>,
+    // SAFETY: `Plain` asks nothing of the CPU.
+    pack: |codes, to| unsafe { matrix::pack::<Plain>(codes, to) },
     // SAFETY: `Plain` asks nothing of the CPU, and panels of this set are packed one line above.
     products: |rows, first, panel, to| unsafe {
         matrix::products::<Plain, 2>(rows, first, panel, to);

@@ -2,12 +2,14 @@
 //! saturates its pair sums at 32,767, and two products of 255 by 127 come to 64,770.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _CMP_LE_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_shuffle_epi32,
-    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_ps, _mm256_castsi256_si128,
-    _mm256_cmp_ps, _mm256_extracti128_si256, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_min_ps, _mm256_movemask_ps, _mm256_set1_epi8, _mm256_set1_epi16,
-    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16,
-    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_storeu_si256, _mm256_xor_si256,
+    __m256, __m256i, _CMP_LE_OQ, _CMP_LT_OQ, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128,
+    _mm_shuffle_epi32, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_ps,
+    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepu8_epi16, _mm256_extracti128_si256,
+    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_min_ps, _mm256_movemask_ps,
+    _mm256_permute2x128_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srai_epi16, _mm256_srli_epi16,
+    _mm256_storeu_ps, _mm256_storeu_si256, _mm256_sub_epi16, _mm256_unpackhi_epi32,
+    _mm256_unpacklo_epi32, _mm256_xor_si256,
 };
 
 use crate::kernel::lists::Keys;
@@ -59,6 +61,35 @@ impl Lanes for Tile {
         // SAFETY: as above; the words are writable, and `storeu` asks for no alignment.
         unsafe { _mm256_storeu_si256(out.cast(), self.0) }
     }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn words(bytes: *const u8) -> Self {
+        // SAFETY: as above; sixteen bytes are readable, and `loadu` asks for no alignment.
+        unsafe {
+            let wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes.cast()));
+            Self(_mm256_sub_epi16(wide, _mm256_set1_epi16(128)))
+        }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn zip(self, other: Self) -> [Self; 2] {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        unsafe { by_turns(self.0, other.0).map(Self) }
+    }
+}
+
+/// The words of two registers by turns: those of the lower halves, then those of the upper.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn by_turns(a: __m256i, b: __m256i) -> [__m256i; 2] {
+    // Half by half, and then the halves in order.
+    let (low, high) = (_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+    [
+        _mm256_permute2x128_si256::<0x20>(low, high),
+        _mm256_permute2x128_si256::<0x31>(low, high),
+    ]
 }
 
 #[derive(Clone, Copy)]

@@ -4,8 +4,9 @@ use std::arch::x86_64::{
     __m512, __m512i, __mmask16, _CMP_LE_OQ, _CMP_LT_OQ, _mm512_add_epi32, _mm512_add_ps,
     _mm512_alignr_epi64, _mm512_cmp_ps_mask, _mm512_cmpeq_epi64_mask, _mm512_dpbusd_epi32,
     _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_blend_ps, _mm512_max_epu64, _mm512_min_epu64,
-    _mm512_min_ps, _mm512_reduce_add_epi32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_epi64,
-    _mm512_set1_ps, _mm512_setzero_si512, _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
+    _mm512_min_ps, _mm512_permutex2var_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi8,
+    _mm512_set1_epi32, _mm512_set1_epi64, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setzero_si512,
+    _mm512_storeu_ps, _mm512_storeu_si512, _mm512_xor_si512,
 };
 
 use crate::kernel::lists::Keys;
@@ -55,6 +56,27 @@ impl Lanes for Tile {
     unsafe fn store(self, out: *mut i32) {
         // SAFETY: as above; the words are writable, and `storeu` asks for no alignment.
         unsafe { _mm512_storeu_si512(out.cast(), self.0) }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn words(bytes: *const u8) -> Self {
+        // SAFETY: as above; 64 bytes are readable, and `loadu` asks for no alignment.
+        unsafe {
+            let bytes = _mm512_loadu_si512(bytes.cast());
+            Self(_mm512_xor_si512(bytes, _mm512_set1_epi8(i8::MIN)))
+        }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn zip(self, other: Self) -> [Self; 2] {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+            [low, high].map(|by| Self(_mm512_permutex2var_epi32(self.0, by, other.0)))
+        }
     }
 }
 

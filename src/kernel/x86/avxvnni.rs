@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_si256, _mm256_xor_si256,
 };
 
-use super::avx2::{Side, fold, insert_enabled, load, masks_enabled};
+use super::avx2::{Side, by_turns, fold, insert_enabled, load, masks_enabled};
 use crate::kernel::matrix::Lanes;
 use crate::kernel::probe::aim_bytes;
 use crate::kernel::{Probe, ROWS_MAX, bytes_of, check_blocks, kernel_set};
@@ -52,6 +52,23 @@ impl Lanes for Tile {
     unsafe fn store(self, out: *mut i32) {
         // SAFETY: as above; the words are writable, and `storeu` asks for no alignment.
         unsafe { _mm256_storeu_si256(out.cast(), self.0) }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn words(bytes: *const u8) -> Self {
+        // SAFETY: as above; 32 bytes are readable, and `loadu` asks for no alignment.
+        unsafe {
+            let bytes = _mm256_loadu_si256(bytes.cast());
+            Self(_mm256_xor_si256(bytes, _mm256_set1_epi8(i8::MIN)))
+        }
+    }
+
+    // SAFETY: asks of its caller what the trait says, and no more.
+    #[inline(always)]
+    unsafe fn zip(self, other: Self) -> [Self; 2] {
+        // SAFETY: the CPU has the feature, by the caller's promise.
+        unsafe { by_turns(self.0, other.0).map(Self) }
     }
 }
 
