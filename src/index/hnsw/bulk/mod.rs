@@ -26,7 +26,7 @@ use rayon::prelude::*;
 use self::candidates::{Candidates, Finds, Found};
 use self::corpus::{Columns, Corpus, Measure};
 pub(super) use self::links::Lists;
-use self::nearest::Mates;
+use self::nearest::{Mates, Picks};
 use super::graph::{EntryPoint, Graph};
 use super::search::Near;
 use super::{Parts, repair};
@@ -41,8 +41,19 @@ const ROUND_MIN: usize = 1 << 17;
 /// Candidates of a row on the levels above, which need no more whatever `m` is.
 const ROOM_ABOVE_MAX: usize = 192;
 
-/// So few rows are linked in a second or two, however hard their neighbours are looked for.
-const FEW: usize = 1 << 15;
+/// Below so many rows each halving has neighbours looked for harder, so many times at most: a build
+/// of few rows takes a second or two even so.
+const FEW: usize = 1 << 20;
+const HALVINGS_MAX: usize = 6;
+
+/// Of more rows than these fewer candidates are kept, or they would outweigh the index.
+const MANY: usize = 1 << 21;
+
+/// Of so many rows all pairs are compared: leaves of fewer would have as many pairs in all.
+const COMPARED_MAX: usize = if cfg!(test) { 1 << 9 } else { 1 << 13 };
+
+/// Rows that are compared with all others as one piece of parallel work.
+const COMPARED_TOGETHER: usize = 128;
 
 /// Rows a leader should have, as far as there are not too many of them.
 const ROWS_PER_LEADER: usize = 75;
@@ -64,28 +75,34 @@ struct Effort {
 }
 
 impl Effort {
-    /// `ef_construction` says how many leaders a row goes to, eight at its default of 200 and twelve
-    /// where rows are few. The levels above lead all walks and have few rows, so that twice as many
-    /// leaders and many more candidates cost little; a few large leaves find these sooner than
-    /// many small ones.
+    /// `ef_construction` says how many leaders a row goes to, ten at its default of 200 and a tenth
+    /// more for each halving below `FEW` rows. The levels above lead all walks and have few rows,
+    /// so that many more leaders and candidates cost little; a few large leaves find these sooner
+    /// than many small ones.
     fn new(params: &HnswParams, level: u8, rows: usize) -> Self {
-        let leaders = params.ef_construction / 25;
         if level == 0 {
-            let more = if rows <= FEW { leaders / 2 } else { 0 };
+            let halvings = (FEW / rows.max(1)).checked_ilog2().unwrap_or(0) as usize;
+            let halvings = halvings.min(HALVINGS_MAX);
             return Self {
                 leaf_max: 512,
                 rows_per_leader: ROWS_PER_LEADER,
-                fanouts: [(leaders + more).clamp(2, 32), 3],
+                fanouts: [
+                    (params.ef_construction * (10 + halvings) / 200).clamp(2, 32),
+                    2,
+                ],
                 leaves: 16,
                 mates: 4,
-                room: params.m0 + params.m0 / 4,
+                room: match rows > MANY {
+                    true => params.m0 + params.m0 / 4,
+                    false => params.m0 + params.m0 / 2 + params.m0 * halvings / 16,
+                },
             };
         }
         let room = (6 * params.m).min(ROOM_ABOVE_MAX.max(2 * params.m));
         Self {
             leaf_max: 1_024,
             rows_per_leader: 512,
-            fanouts: [(2 * leaders).clamp(2, 32), 1],
+            fanouts: [(params.ef_construction * 2 / 25).clamp(2, 32), 1],
             leaves: 4,
             mates: room.min(32),
             room,
@@ -166,6 +183,18 @@ fn find(
 ) -> Result<Candidates, IndexError> {
     let rows = corpus.len();
     let all: Vec<u32> = (0..rows as u32).collect();
+    let angular = corpus.measure() != corpus.grouping();
+    let mut measures = vec![(corpus.measure(), false)];
+    if angular {
+        measures.push((corpus.grouping(), true));
+    }
+    let mut candidates = Candidates::new(corpus.geometry.kernels(), rows, effort.room, angular);
+    if rows <= COMPARED_MAX {
+        for (measure, angular) in measures {
+            candidates.take(&compare(corpus, effort, measure, &all), angular);
+        }
+        return Ok(candidates);
+    }
     let groups = if rows > effort.leaf_max {
         let leaders = partition::draw(&all, partition::leaders_for(rows, ROWS_PER_LEADER), seed);
         partition::divide(corpus, &leaders, &all, effort.fanouts[0])
@@ -173,12 +202,6 @@ fn find(
         vec![all]
     };
     let memberships: usize = groups.iter().map(Vec::len).sum();
-    let angular = corpus.measure() != corpus.grouping();
-    let mut measures = vec![(corpus.measure(), false)];
-    if angular {
-        measures.push((corpus.grouping(), true));
-    }
-    let mut candidates = Candidates::new(corpus.geometry.kernels(), rows, effort.room, angular);
     let mut groups = (1u64..).zip(groups).peekable();
     let mut done = 0;
     while groups.peek().is_some() {
@@ -206,6 +229,29 @@ fn find(
         }
     }
     Ok(candidates)
+}
+
+/// The nearest of all rows for each of them.
+fn compare(corpus: &Corpus<'_>, effort: &Effort, measure: Measure, all: &[u32]) -> Vec<Finds> {
+    let mut columns = Columns::default();
+    corpus.prefetch(all.iter().copied());
+    columns.pack(corpus, measure, all);
+    let kernels = corpus.geometry.kernels();
+    let chunks = all.par_chunks(COMPARED_TOGETHER);
+    let finds = chunks.map_init(
+        || (columns.fork(), Picks::new(kernels, effort.room + 1)),
+        |(columns, picks), rows| {
+            let mut found = Vec::with_capacity(rows.len() * effort.room);
+            columns.compare(corpus, measure, rows, |nth, keys| {
+                let row = rows[nth];
+                // One more than there is room for: a row finds itself.
+                let nears = picks.nearest(keys).filter(|near| near.node != row);
+                found.extend(nears.map(|near| Found { row, near }));
+            });
+            Finds::new(&found, all.len())
+        },
+    );
+    finds.collect()
 }
 
 /// What some leaves find for rows that look for mates nearer than `bound`: the farthest candidate

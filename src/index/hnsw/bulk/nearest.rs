@@ -68,6 +68,15 @@ impl Picks {
         picks.iter().map(|pick| pick.node())
     }
 
+    /// As [`Self::select`], with their keys, and of fewer columns all.
+    pub(super) fn nearest(&mut self, keys: &[f32]) -> impl Iterator<Item = Near> + '_ {
+        let nears = self
+            .pick(keys, 0, f32::INFINITY)
+            .iter()
+            .map(|pick| pick.near());
+        nears.take_while(|near| near.node != u32::MAX)
+    }
+
     /// The nearest of the nodes from `first` on that have these keys, below `bound`, in order.
     /// Places for which there are none are left to nobody.
     fn pick(&mut self, keys: &[f32], first: usize, bound: f32) -> &[Rank] {
