@@ -1,5 +1,7 @@
 //! The codes a build works on, by position, and the keys of many of them at once.
 
+use std::sync::Arc;
+
 use super::super::super::codes::{Codes, Geometry, Point};
 use super::super::search::Near;
 use crate::distance::Distance;
@@ -93,7 +95,8 @@ impl<'a> Corpus<'a> {
 /// Codes packed to be compared with others, and the buffers for it.
 #[derive(Default)]
 pub(super) struct Columns {
-    panel: Panel,
+    /// Shared with those that were forked off.
+    panel: Arc<Panel>,
     terms: PairTerms,
     products: Products,
     keys: Vec<f32>,
@@ -103,7 +106,7 @@ impl Columns {
     /// The same columns with buffers of their own.
     pub(super) fn fork(&self) -> Self {
         Self {
-            panel: self.panel.clone(),
+            panel: Arc::clone(&self.panel),
             terms: self.terms.clone(),
             products: Products::default(),
             keys: self.keys.clone(),
@@ -113,7 +116,7 @@ impl Columns {
     /// Packs the codes at these positions, which have been asked for.
     pub(super) fn pack(&mut self, corpus: &Corpus<'_>, measure: Measure, members: &[u32]) {
         let codes: Vec<&[u8]> = members.iter().map(|&at| corpus.point(at).bytes).collect();
-        (corpus.geometry.kernels().pack)(&codes, &mut self.panel);
+        (corpus.geometry.kernels().pack)(&codes, Arc::make_mut(&mut self.panel));
         self.terms.clear();
         for &member in members {
             let point = corpus.point(member);
