@@ -44,7 +44,8 @@ pub struct HnswParams {
     /// Most links on layer 0. `m` to 256.
     pub m0: usize,
     /// Size of the candidate pool of a row that is inserted by itself. A build of many rows compares
-    /// each with more others the larger this is, up to 800. 1 to 10,000.
+    /// each with more others the larger this is, up to 400 to 640: the fewer rows, the sooner all
+    /// that helps is done. 1 to 10,000.
     pub ef_construction: usize,
     /// Size of the candidate pool of a search that names none. 1 to 10,000.
     pub ef_search: usize,

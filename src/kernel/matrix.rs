@@ -3,8 +3,8 @@
 //! The columns are packed once into a [`Panel`], group by group, so that a step of the inner loop
 //! reads one word of every column of a group from neighbouring addresses. A word holds as many
 //! coordinates as the instruction set multiplies at once: four bytes, or two coordinates of 16
-//! bits. Rows are brought into words of the same kind, and a tile of four rows by some groups is
-//! kept in registers while all words are gone through.
+//! bits. Rows are brought into words of the same kind where they are not such words already, and a
+//! tile of four rows by some groups is kept in registers while all words are gone through.
 
 use super::{BLOCK, Block, LANES, bytes_of, bytes_of_mut};
 
@@ -22,8 +22,7 @@ const LANES_MAX: usize = 16;
 pub(crate) struct Panel {
     /// Words of four bytes; whole blocks, so that no register is read across two cache lines.
     words: Vec<Block>,
-    /// Columns with a code; those up to `stride` are padding.
-    columns: usize,
+    /// Columns, with those that are padding.
     stride: usize,
     /// Bytes of a code.
     len: usize,
@@ -38,8 +37,8 @@ impl Panel {
 
 /// Some columns side by side in a register.
 ///
-/// Implementations are thin wrappers around one instruction each; `products` is all that calls
-/// them, from a function that has their CPU feature.
+/// Implementations are thin wrappers around an instruction or a few; `pack` and `products` are all
+/// that calls them, from functions that have their CPU feature.
 pub(super) trait Lanes: Copy {
     /// Columns in a register.
     const WIDTH: usize;
@@ -107,7 +106,6 @@ pub(super) unsafe fn pack<T: Lanes>(codes: &[&[u8]], panel: &mut Panel) {
     assert!(len.is_multiple_of(BLOCK) && codes.iter().all(|code| code.len() == len));
     let steps = len / T::STEP;
     let stride = codes.len().next_multiple_of(LANES);
-    panel.columns = codes.len();
     panel.stride = stride;
     panel.len = len;
     // What is there already is written over.
@@ -177,12 +175,13 @@ pub(crate) struct Products {
     pub(crate) sums: Vec<i32>,
 }
 
-/// Fills `to.sums` with `sum row[i] * (column[i] - 128)` for every row and every column from
-/// `first` on; what stands before `first` is unspecified.
+/// Fills `to.sums` with `sum row[i] * (column[i] - 128)` for every row and every column from the
+/// group of [`LANES`] on that `first` is in, up to `GROUPS` registers of columns at a time; what
+/// stands before is unspecified.
 ///
 /// # Safety
 ///
-/// The CPU has the feature of `T`, and `panel` was packed with the same `T` and `GROUPS`.
+/// The CPU has the feature of `T`, and `panel` was packed with the same `T`.
 #[inline(always)]
 pub(super) unsafe fn products<T: Lanes, const GROUPS: usize>(
     rows: &[&[u8]],
@@ -190,6 +189,7 @@ pub(super) unsafe fn products<T: Lanes, const GROUPS: usize>(
     panel: &Panel,
     to: &mut Products,
 ) {
+    const { assert!(GROUPS <= 4 && LANES.is_multiple_of(T::WIDTH)) };
     assert!(rows.iter().all(|row| row.len() == panel.len));
     let steps = panel.len / T::STEP;
     let padded = rows.len().next_multiple_of(ROWS);
@@ -207,7 +207,8 @@ pub(super) unsafe fn products<T: Lanes, const GROUPS: usize>(
         false => rows[row],
     };
     let groups = panel.stride / T::WIDTH;
-    let mut group = first / T::WIDTH;
+    // Keys begin where the group of `LANES` does, whatever the width of a register.
+    let mut group = first / LANES * LANES / T::WIDTH;
     while group < groups {
         // Not one group alone at the end: too few sums to keep the multipliers busy.
         let left = groups - group;

@@ -132,7 +132,7 @@ fn check_blocks(a: usize, b: usize) {
 /// integer kernels are `dot_u8u8_enabled`, `aim_enabled`, `dots_enabled`, `masks_enabled` and `insert_enabled` of
 /// the module it stands in, its lists are kept by `Side`, its
 /// float kernels those of the scalar twin, compiled once more, and its products those of `Tile`,
-/// this many groups at a time.
+/// up to this many groups at a time.
 ///
 /// Only the module's `available`, which has asked the CPU, may hand the set out.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

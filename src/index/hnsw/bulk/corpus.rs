@@ -7,7 +7,8 @@ use super::super::search::Near;
 use crate::distance::Distance;
 use crate::kernel::{LANES, PairTerms, Panel, Products, RowTerms};
 
-/// Rows whose products are worked out together: as many sums as stay in a core's cache.
+/// Rows whose products are worked out together: as many sums as stay in a core's cache, whether
+/// with a leaf's columns or with some thousands.
 const STRIP: usize = 32;
 
 /// How codes are compared.
@@ -80,6 +81,11 @@ impl<'a> Corpus<'a> {
             Distance::Cosine => Measure::Cosine,
             Distance::DotProduct => Measure::Inner,
         }
+    }
+
+    /// Whether rows keep candidates by distance beside those by what neighbours are chosen by.
+    pub(super) fn is_angular(&self) -> bool {
+        self.measure() != self.grouping()
     }
 
     /// What rows are brought together by. An inner product would send all of them to the few

@@ -11,10 +11,13 @@
 //! 4. `links`: one pruning by the diversity rule, in which a row's neighbours on the level above
 //!    take part; reverse links; a second pruning where a list has become too long.
 //!
+//! A level of few rows above level 0 takes a shorter way to its candidates: all pairs are compared.
+//!
 //! Nothing depends on threads or time: work is cut at fixed places and put together in order.
 
 mod candidates;
 mod corpus;
+mod effort;
 mod links;
 mod nearest;
 mod order;
@@ -25,90 +28,21 @@ use rayon::prelude::*;
 
 use self::candidates::{Candidates, Finds, Found};
 use self::corpus::{Columns, Corpus, Measure};
+use self::effort::{Effort, ROWS_PER_LEADER};
 pub(super) use self::links::Lists;
 use self::nearest::{Mates, Picks};
 use super::graph::{EntryPoint, Graph};
 use super::search::Near;
 use super::{Parts, repair};
 use crate::error::IndexError;
-use crate::schema::HnswParams;
 
 /// One round of leaves looks at this share of the rows, counting a row as often as it is in a
 /// leaf: what they find waits in memory until the round ends.
 const ROUND_SHARE: usize = 16;
 const ROUND_MIN: usize = 1 << 17;
 
-/// Candidates of a row on the levels above, which need no more whatever `m` is.
-const ROOM_ABOVE_MAX: usize = 192;
-
-/// Below so many rows each halving has neighbours looked for harder, so many times at most: a build
-/// of few rows takes a second or two even so.
-const FEW: usize = 1 << 20;
-const HALVINGS_MAX: usize = 6;
-
-/// Of more rows than these fewer candidates are kept, or they would outweigh the index.
-const MANY: usize = 1 << 21;
-
-/// Of so many rows all pairs are compared: leaves of fewer would have as many pairs in all.
-const COMPARED_MAX: usize = if cfg!(test) { 1 << 9 } else { 1 << 13 };
-
 /// Rows that are compared with all others as one piece of parallel work.
-const COMPARED_TOGETHER: usize = 128;
-
-/// Rows a leader should have, as far as there are not too many of them.
-const ROWS_PER_LEADER: usize = 75;
-
-/// How hard to look for neighbours.
-struct Effort {
-    /// Most rows of a leaf.
-    leaf_max: usize,
-    /// Rows for each leader of the divisions behind the first.
-    rows_per_leader: usize,
-    /// Leaders a row goes to in the first and the second division.
-    fanouts: [usize; 2],
-    /// Leaves whose finds are sorted by row together, by one thread.
-    leaves: usize,
-    /// Mates that a row keeps of each leaf.
-    mates: usize,
-    /// Candidates that a row keeps of all leaves, at least.
-    room: usize,
-}
-
-impl Effort {
-    /// `ef_construction` says how many leaders a row goes to, ten at its default of 200 and a tenth
-    /// more for each halving below `FEW` rows. The levels above lead all walks and have few rows,
-    /// so that many more leaders and candidates cost little; a few large leaves find these sooner
-    /// than many small ones.
-    fn new(params: &HnswParams, level: u8, rows: usize) -> Self {
-        if level == 0 {
-            let halvings = (FEW / rows.max(1)).checked_ilog2().unwrap_or(0) as usize;
-            let halvings = halvings.min(HALVINGS_MAX);
-            return Self {
-                leaf_max: 512,
-                rows_per_leader: ROWS_PER_LEADER,
-                fanouts: [
-                    (params.ef_construction * (10 + halvings) / 200).clamp(2, 32),
-                    2,
-                ],
-                leaves: 16,
-                mates: 4,
-                room: match rows > MANY {
-                    true => params.m0 + params.m0 / 4,
-                    false => params.m0 + params.m0 / 2 + params.m0 * halvings / 16,
-                },
-            };
-        }
-        let room = (6 * params.m).min(ROOM_ABOVE_MAX.max(2 * params.m));
-        Self {
-            leaf_max: 1_024,
-            rows_per_leader: 512,
-            fanouts: [(params.ef_construction * 2 / 25).clamp(2, 32), 1],
-            leaves: 4,
-            mates: room.min(32),
-            room,
-        }
-    }
-}
+const COMPARED_TOGETHER: usize = 32;
 
 /// Links every live node. `progress(done, total)` returning `false` cancels.
 pub(super) fn build(
@@ -121,7 +55,7 @@ pub(super) fn build(
     let mut graph = Graph::new(parts.params);
     for (level, ids) in (0..levels.len() as u8).zip(&levels).rev() {
         let corpus = Corpus::new(&parts.nodes.codes, ids);
-        let effort = Effort::new(parts.params, level, ids.len());
+        let effort = Effort::new(parts.params, level, ids.len(), corpus.is_angular());
         // The levels above are about a tenth of the work; half of the rest is finding candidates.
         let report = |done: usize| progress(if level == 0 { done / 2 } else { 0 }, total);
         let seed = parts.params.seed ^ u64::from(level) << 32;
@@ -183,14 +117,18 @@ fn find(
 ) -> Result<Candidates, IndexError> {
     let rows = corpus.len();
     let all: Vec<u32> = (0..rows as u32).collect();
-    let angular = corpus.measure() != corpus.grouping();
+    let angular = corpus.is_angular();
     let mut measures = vec![(corpus.measure(), false)];
     if angular {
         measures.push((corpus.grouping(), true));
     }
-    let mut candidates = Candidates::new(corpus.geometry.kernels(), rows, effort.room, angular);
-    if rows <= COMPARED_MAX {
+    let candidates = || Candidates::new(corpus.geometry.kernels(), rows, effort.room, angular);
+    if rows <= effort.compared_max {
+        let mut candidates = candidates();
         for (measure, angular) in measures {
+            if !report(0) {
+                return Err(IndexError::Cancelled);
+            }
             candidates.take(&compare(corpus, effort, measure, &all), angular);
         }
         return Ok(candidates);
@@ -201,6 +139,8 @@ fn find(
     } else {
         vec![all]
     };
+    // Not before: dividing needs memory of its own.
+    let mut candidates = candidates();
     let memberships: usize = groups.iter().map(Vec::len).sum();
     let mut groups = (1u64..).zip(groups).peekable();
     let mut done = 0;

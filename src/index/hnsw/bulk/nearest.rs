@@ -268,6 +268,19 @@ mod tests {
     }
 
     #[test]
+    fn of_fewer_columns_than_are_asked_for_all_are_near() {
+        for columns in [1usize, 5, 16, 40] {
+            let mut keys: Vec<f32> = (0..columns).map(|at| (columns - at) as f32).collect();
+            keys.resize(columns.next_multiple_of(LANES), f32::INFINITY);
+            for k in [columns + 1, columns + 60] {
+                let mut picks = Picks::new(kernels(), k);
+                let nodes: Vec<u32> = picks.nearest(&keys).map(|near| near.node).collect();
+                assert_eq!(nodes, (0..columns as u32).rev().collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
     fn few_columns_and_equal_ones_are_picked_as_well() {
         for columns in [1usize, 2, 5, 8, 9, 16, 17, 63, 64, 70] {
             for step in [0.0f32, 0.5, -0.5] {
@@ -279,6 +292,12 @@ mod tests {
                     let mut picks = Picks::new(kernels(), k);
                     let picked: Vec<u32> = picks.select(&keys).collect();
                     assert_eq!(picked, order[..k], "{k} of {columns}, {step}");
+                    let nears: Vec<Near> = picks.nearest(&keys).collect();
+                    let near = |&node: &u32| Near {
+                        key: keys[node as usize],
+                        node,
+                    };
+                    assert_eq!(nears, order[..k].iter().map(near).collect::<Vec<_>>());
                 }
             }
         }

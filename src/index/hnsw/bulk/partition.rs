@@ -4,8 +4,8 @@
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::Effort;
 use super::corpus::{Columns, Corpus};
+use super::effort::Effort;
 use super::nearest::Picks;
 
 /// Most leaders of one division.
