@@ -13,8 +13,9 @@ const HALVINGS_MAX: usize = 6;
 /// memory of its index.
 const MANY: usize = 1 << 21;
 
-/// Of so many rows above level 0 all pairs are compared: leaves of fewer would have as many pairs in
-/// all. On level 0 leaves find as much with fewer.
+/// Of so many rows above level 0 all pairs are compared: their large leaves would have as many pairs
+/// in all. Level 0 goes by leaves whatever its size: of all rows the nearest that one keeps might
+/// all be of its own tight cluster.
 const COMPARED_MAX: usize = 1 << 13;
 
 /// Rows a leader should have, as far as there are not too many of them.

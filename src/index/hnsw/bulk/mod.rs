@@ -108,7 +108,7 @@ fn levels(parts: &Parts<'_>) -> Vec<Vec<u32>> {
     levels
 }
 
-/// The candidates of every row, from leaves.
+/// The candidates of every row: from leaves, or from all pairs where rows are few.
 fn find(
     corpus: &Corpus<'_>,
     effort: &Effort,
