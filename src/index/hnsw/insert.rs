@@ -1,9 +1,10 @@
 //! Insertion, Algorithms 1 and 4 of Malkov and Yashunin: find candidates, then link a batch.
 //!
-//! Nothing here changes a graph. A batch of new nodes is linked in four steps: each takes the
-//! other new nodes among its candidates and selects its neighbours; their reverse links are
-//! grouped by target; each target's new list is worked out; a guard keeps every node's last
-//! in-link. The steps run on the caller's pool and depend on nothing but the graph and the batch.
+//! Nothing here changes a graph. A batch of new nodes, and of old ones that are linked anew, is
+//! linked in four steps: each takes the others among its candidates and selects its neighbours;
+//! their reverse links are grouped by target; each target's new list is worked out; a guard keeps
+//! every node's last in-link. The steps run on the caller's pool and depend on nothing but the graph
+//! and the batch.
 
 use std::collections::HashMap;
 
@@ -20,7 +21,7 @@ use crate::schema::HnswParams;
 /// Candidates for a new node's neighbours, by level.
 pub(super) type Pools = Vec<Vec<Near>>;
 
-/// A node about to be linked.
+/// A node about to be linked: its list on each of its levels will be a new one.
 pub(super) struct Newcomer {
     pub(super) node: u32,
     pub(super) level: u8,
@@ -33,6 +34,8 @@ pub(super) struct Space<'a> {
     batch: Option<&'a Codes>,
     /// Number of the first node of the batch.
     base: u32,
+    /// Dead nodes that rows of the batch bring back to life, in ascending order.
+    revived: &'a [u32],
     /// See [`Nodes::lift`], with the batch's codes counted in.
     lift: f32,
 }
@@ -44,16 +47,18 @@ impl<'a> Space<'a> {
             nodes,
             batch: None,
             base: u32::MAX,
+            revived: &[],
             lift: nodes.lift(),
         }
     }
 
-    /// Existing nodes and a batch.
-    pub(super) fn with(nodes: &'a Nodes, batch: &'a Codes) -> Self {
+    /// Existing nodes, some of them brought back to life, and a batch.
+    pub(super) fn with(nodes: &'a Nodes, batch: &'a Codes, revived: &'a [u32]) -> Self {
         Self {
             nodes,
             batch: Some(batch),
             base: nodes.len() as u32,
+            revived,
             lift: (0..batch.len() as u32)
                 .map(|code| nodes.lift_of(batch.point(code)))
                 .fold(nodes.lift(), f32::max),
@@ -86,7 +91,7 @@ impl<'a> Space<'a> {
     }
 
     fn is_dead(&self, node: u32) -> bool {
-        node < self.base && self.nodes.is(node, DEAD)
+        node < self.base && self.nodes.is(node, DEAD) && self.revived.binary_search(&node).is_err()
     }
 }
 
@@ -135,21 +140,13 @@ pub(super) fn link(
         forward_lists(space, params, newcomers, index)
     });
     let forward: HashMap<(u8, u32), Vec<u32>> = forward.into_iter().flatten().collect();
-    let incoming = reverse(&forward);
-    let mut lists = map(&incoming, |arrivals| {
-        merge(space, graph, &forward, arrivals)
-    });
-    keep_last_in_links(graph, &forward, &mut lists);
-    let touched = lists.iter().map(|list| (list.level, list.node));
-    let touched: std::collections::HashSet<(u8, u32)> = touched.collect();
-    let mut edits: Vec<ListEdit> = lists.into_iter().map(Merged::into_edit).collect();
-    let untouched = forward
-        .into_iter()
-        .filter(|(key, _)| !touched.contains(key));
-    edits.extend(untouched.map(|((level, node), links)| ListEdit { level, node, links }));
-    edits.sort_unstable_by_key(|edit| (edit.level, edit.node));
+    let links = forward
+        .iter()
+        .flat_map(|(&(level, from), links)| links.iter().map(move |&node| (level, node, from)));
+    let own = forward.keys().copied();
+    let lists = arrive(space, graph, &forward, group(links.collect(), own));
     Edits {
-        lists: edits,
+        lists,
         entry: highest(graph.entry(), newcomers),
     }
 }
@@ -172,12 +169,9 @@ pub(super) fn link_back(space: &Space<'_>, graph: &Graph, nodes: &[u32], most: u
         let hosts = hosts.iter().map(|(_, host)| host.node);
         hosts.map(move |host| (0, host, node))
     });
-    let none = HashMap::new();
-    let incoming = group(links.collect());
-    let mut lists = map(&incoming, |arrivals| merge(space, graph, &none, arrivals));
-    keep_last_in_links(graph, &none, &mut lists);
+    let incoming = group(links.collect(), std::iter::empty());
     Edits {
-        lists: lists.into_iter().map(Merged::into_edit).collect(),
+        lists: arrive(space, graph, &HashMap::new(), incoming),
         entry: None,
     }
 }
@@ -218,23 +212,35 @@ struct Arrivals {
     from: Vec<u32>,
 }
 
-fn reverse(forward: &HashMap<(u8, u32), Vec<u32>>) -> Vec<Arrivals> {
-    let links = forward
-        .iter()
-        .flat_map(|(&(level, from), links)| links.iter().map(move |&node| (level, node, from)));
-    group(links.collect())
-}
-
-/// Links as level, node and newcomer, by the node that they lead to.
-fn group(mut links: Vec<(u8, u32, u32)>) -> Vec<Arrivals> {
+/// Links as level, node and newcomer, by the node that they lead to; `own` are lists, by level and
+/// node, that change without any arrival as well.
+fn group(links: Vec<(u8, u32, u32)>, own: impl Iterator<Item = (u8, u32)>) -> Vec<Arrivals> {
+    let links = links
+        .into_iter()
+        .map(|(level, node, from)| (level, node, Some(from)));
+    let mut links: Vec<(u8, u32, Option<u32>)> = links
+        .chain(own.map(|(level, node)| (level, node, None)))
+        .collect();
     links.sort_unstable();
     let groups = links.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1));
     let arrivals = groups.map(|group| Arrivals {
         level: group[0].0,
         node: group[0].1,
-        from: group.iter().map(|link| link.2).collect(),
+        from: group.iter().filter_map(|link| link.2).collect(),
     });
     arrivals.collect()
+}
+
+/// The lists at which newcomers arrive, in the order of `incoming`, with those that they keep.
+fn arrive(
+    space: &Space<'_>,
+    graph: &Graph,
+    forward: &HashMap<(u8, u32), Vec<u32>>,
+    incoming: Vec<Arrivals>,
+) -> Vec<ListEdit> {
+    let mut lists = map(&incoming, |arrivals| merge(space, graph, forward, arrivals));
+    keep_last_in_links(graph, &mut lists);
+    lists.into_iter().map(Merged::into_edit).collect()
 }
 
 /// A list after its arrivals, and what it let go of for them.
@@ -262,10 +268,8 @@ fn merge(
     arrivals: &Arrivals,
 ) -> Merged {
     let &Arrivals { level, node, .. } = arrivals;
-    let mut links = match forward.get(&(level, node)) {
-        Some(own) => own.clone(),
-        None => graph.links(level, node).to_vec(),
-    };
+    let before = graph.links(level, node).to_vec();
+    let mut links = forward.get(&(level, node)).unwrap_or(&before).clone();
     let fresh: Vec<u32> = arrivals
         .from
         .iter()
@@ -273,7 +277,10 @@ fn merge(
         .filter(|from| !links.contains(from))
         .collect();
     links.extend(fresh);
-    let mut dropped = Vec::new();
+    let mut dropped: Vec<u32> = before
+        .into_iter()
+        .filter(|link| !links.contains(link))
+        .collect();
     let capacity = graph.capacity(level);
     if links.len() > capacity {
         let nears = links.iter().map(|&link| space.near(node, link));
@@ -281,10 +288,7 @@ fn merge(
         pool.sort_unstable_by(Near::order);
         drop_dead(space, &mut pool, capacity);
         let kept = shrink(space, node, &pool, capacity);
-        dropped = links
-            .into_iter()
-            .filter(|link| !kept.contains(link))
-            .collect();
+        dropped.extend(links.iter().filter(|link| !kept.contains(link)));
         links = kept;
     }
     Merged {
@@ -319,23 +323,11 @@ fn shrink(space: &Space<'_>, node: u32, pool: &[Near], capacity: usize) -> Vec<u
 
 /// Takes back a dropped link that was its target's last, in place of the farthest link whose
 /// target has others.
-fn keep_last_in_links(graph: &Graph, forward: &HashMap<(u8, u32), Vec<u32>>, lists: &mut [Merged]) {
-    let bottom = || forward.iter().filter(|((level, _), _)| *level == 0);
-    let mut gained: HashMap<u32, i64> = HashMap::new();
-    for &link in bottom().flat_map(|(_, links)| links) {
-        *gained.entry(link).or_default() += 1;
-    }
+fn keep_last_in_links(graph: &Graph, lists: &mut [Merged]) {
     let lists: Vec<&mut Merged> = lists.iter_mut().filter(|list| list.level == 0).collect();
+    let mut gained: HashMap<u32, i64> = HashMap::new();
     for list in &lists {
-        // Arrivals that stayed are in-links of the newcomers they came from.
-        let held;
-        let before = match forward.get(&(0, list.node)) {
-            Some(own) => own,
-            None => {
-                held = graph.links(0, list.node).to_vec();
-                &held
-            }
-        };
+        let before = graph.links(0, list.node).to_vec();
         for link in list.links.iter().filter(|link| !before.contains(link)) {
             *gained.entry(*link).or_default() += 1;
         }

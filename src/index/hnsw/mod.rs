@@ -25,6 +25,7 @@ mod select;
 mod upper;
 mod write;
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -61,6 +62,8 @@ pub(crate) struct Hnsw {
     /// Counts the times that numbers of nodes were released: plans of before name other nodes.
     epoch: u64,
     sweep: Option<Sweep>,
+    /// By dead node: how many lists held it when it died.
+    holders: HashMap<u32, u8>,
     /// Nodes linked since every node was last proved reachable.
     unproved: usize,
     /// How many of a sample of nodes walks found at best, since the graph was built.
@@ -99,6 +102,7 @@ impl Hnsw {
             version: start,
             epoch: start,
             sweep: None,
+            holders: HashMap::new(),
             unproved: 0,
             best_sample: AtomicU16::new(0),
             scratches: Scratches {
@@ -141,10 +145,17 @@ impl Hnsw {
         };
         self.nodes.detach(node, slot, &self.rows);
         self.rows.take(slot);
-        if self.graph.is_none() && self.nodes.is(node, nodes::DEAD) {
-            // No link leads to it.
-            self.nodes.doom(&[node]);
-            self.nodes.release(&[node]);
+        if self.nodes.is(node, nodes::DEAD) {
+            match &self.graph {
+                Some(graph) => {
+                    self.holders.insert(node, graph.in_degree(node));
+                }
+                None => {
+                    // No link leads to it.
+                    self.nodes.doom(&[node]);
+                    self.nodes.release(&[node]);
+                }
+            }
         }
         self.version += 1;
     }
@@ -183,12 +194,14 @@ impl Hnsw {
             .sweep
             .as_ref()
             .map_or(0, |sweep| sweep.doomed.capacity() * 4);
+        // A number and a count in eight bytes and one of the table itself, an eighth of them vacant.
+        let holders = self.holders.capacity() * 8 / 7 * 9;
         let idle = self.scratches.idle.lock();
         let scratches: usize = idle.iter().map(Scratch::memory).sum();
         IndexMemory {
             codes: self.nodes.codes.memory() + self.stored.memory(),
             links: self.graph.as_ref().map_or(0, Graph::memory),
-            other: self.rows.memory() + self.nodes.memory() + doomed + scratches,
+            other: self.rows.memory() + self.nodes.memory() + doomed + holders + scratches,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Writing in two steps: work out a patch while searches go on, then put it in place.
 
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::super::codes::{Coder, Codes};
@@ -26,6 +27,10 @@ const UNPROVED_MIN: usize = 64;
 
 /// The reachability of tables below this size is proved by the caller alone.
 const PROVED_ALONE_MAX: usize = 500_000;
+
+/// A dead node that lives again is linked as a new one where less than this share of the lists that
+/// held it when it died still does.
+const REMEMBERED_SHARE: f64 = 0.9;
 
 /// What maintenance is due.
 enum Due {
@@ -89,6 +94,8 @@ struct Batch {
     levels: Vec<u8>,
     plans: Vec<Option<HnswPlan>>,
     rows: Vec<NewRow>,
+    /// Dead nodes that rows of it bring back to life, in ascending order, with their plans.
+    revived: BTreeMap<u32, Option<HnswPlan>>,
 }
 
 impl Hnsw {
@@ -96,7 +103,9 @@ impl Hnsw {
         let graph = self.graph.as_ref()?;
         let mut coder = Coder::new(self.nodes.codes.geometry);
         let point = coder.encode(vector);
-        if self.nodes.find(point).is_some() {
+        if let Some(known) = self.nodes.find(point)
+            && !self.is_forgotten(graph, known)
+        {
             return None;
         }
         let pools = find_candidates(&self.parts(), graph, point, 0);
@@ -113,13 +122,21 @@ impl Hnsw {
             levels,
             plans,
             mut rows,
+            revived,
             ..
         } = self.batch(entries);
         let base = self.nodes.len() as u32;
         let mut edits = Edits::default();
         if let Some(graph) = fresh.as_ref().or(self.graph.as_ref()) {
-            let space = Space::with(&self.nodes, &codes);
-            let newcomers = self.newcomers(graph, &space, base, &levels, plans);
+            let living: Vec<u32> = revived.keys().copied().collect();
+            let space = Space::with(&self.nodes, &codes, &living);
+            let new = plans.into_iter().zip(&levels).zip(base..);
+            let new = new.map(|((plan, &level), node)| (node, level, plan));
+            let forgotten = revived
+                .into_iter()
+                .filter(|(node, _)| self.is_forgotten(graph, *node))
+                .map(|(node, plan)| (node, self.nodes.level(node), plan));
+            let newcomers = self.newcomers(graph, &space, forgotten.chain(new).collect());
             edits = link(&space, graph, &self.params, &newcomers);
         }
         let number = |node: &mut u32| {
@@ -183,6 +200,7 @@ impl Hnsw {
             levels: Vec::new(),
             plans: Vec::new(),
             rows: Vec::with_capacity(entries.len()),
+            revived: BTreeMap::new(),
         };
         for entry in entries {
             let point = coder.encode(entry.vector);
@@ -194,14 +212,23 @@ impl Hnsw {
                     .find(&batch.codes, point, hash)
                     .map(|nth| base + nth)
             };
-            let node = known.or_else(mate).unwrap_or_else(|| {
-                let nth = batch.codes.len() as u32;
-                batch.codes.put(nth, point);
-                batch.twins.insert(&batch.codes, nth, hash);
-                batch.levels.push(self.level_of(entry.id));
-                batch.plans.push(entry.plan.map(|plan| plan.0));
-                base + nth
-            });
+            let plan = entry.plan.map(|plan| plan.0);
+            let node = match known.or_else(mate) {
+                Some(node) => {
+                    if known.is_some() && self.nodes.is(node, DEAD) {
+                        batch.revived.entry(node).or_insert(plan);
+                    }
+                    node
+                }
+                None => {
+                    let nth = batch.codes.len() as u32;
+                    batch.codes.put(nth, point);
+                    batch.twins.insert(&batch.codes, nth, hash);
+                    batch.levels.push(self.level_of(entry.id));
+                    batch.plans.push(plan);
+                    base + nth
+                }
+            };
             batch.rows.push(NewRow {
                 slot: entry.slot,
                 id: entry.id,
@@ -212,21 +239,23 @@ impl Hnsw {
         batch
     }
 
+    /// Whether a dead node has lost so many links to it, which are the first to go where rows arrive,
+    /// that it would be harder to find than before.
+    fn is_forgotten(&self, graph: &Graph, node: u32) -> bool {
+        let Some(&before) = self.holders.get(&node) else {
+            return false;
+        };
+        f64::from(graph.in_degree(node)) < REMEMBERED_SHARE * f64::from(before)
+    }
+
+    /// The nodes that are to be linked, given as node, level and plan.
     fn newcomers(
         &self,
         graph: &Graph,
         space: &Space<'_>,
-        base: u32,
-        levels: &[u8],
-        plans: Vec<Option<HnswPlan>>,
+        nodes: Vec<(u32, u8, Option<HnswPlan>)>,
     ) -> Vec<Newcomer> {
-        let new: Vec<(u32, u8, Option<HnswPlan>)> = plans
-            .into_iter()
-            .zip(levels)
-            .enumerate()
-            .map(|(nth, (plan, &level))| (base + nth as u32, level, plan))
-            .collect();
-        map(&new, |(node, level, plan)| {
+        map(&nodes, |(node, level, plan)| {
             let good = plan
                 .as_ref()
                 .filter(|plan| *level == 0 && plan.epoch == self.epoch);
@@ -286,6 +315,7 @@ impl Hnsw {
             self.stored.put(row.slot, &row.record);
             let alike = |a, b| self.stored.are_alike(a, b);
             self.nodes.attach(row.node, row.slot, &self.rows, alike);
+            self.holders.remove(&row.node);
         }
         // Links to a dead node go first where lists are full: one that lives again may have few.
         let entered = insertion.levels.len() + (dead - self.nodes.dead());
@@ -317,6 +347,7 @@ impl Hnsw {
         // lives again.
         let dead: Vec<u32> = self.nodes.dead_nodes().collect();
         self.nodes.doom(&dead);
+        self.holders = HashMap::new();
         self.epoch += 1;
         self.unproved = usize::MAX;
     }
@@ -329,6 +360,7 @@ impl Hnsw {
         let dead: Vec<u32> = self.nodes.dead_nodes().collect();
         self.nodes.doom(&dead);
         self.nodes.release(&dead);
+        self.holders = HashMap::new();
         self.epoch += 1;
         self.unproved = 0;
     }

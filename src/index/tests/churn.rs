@@ -64,6 +64,47 @@ fn rows_written_again_find_their_nodes() {
     bench.assert_sound();
 }
 
+/// Links to what is dead make room for others, but what lives again is found as what is new.
+#[test]
+fn rows_that_come_back_among_others_are_found_as_new_ones() {
+    let (base, queries) = glove();
+    let gone = &base[..150];
+    // Many for each of those that are gone, around it.
+    let others: Vec<Vec<f32>> = (0..20 * gone.len())
+        .map(|nth| {
+            let moved = gone[nth % gone.len()].iter().enumerate().map(|(i, x)| {
+                let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&[i as u8], nth as u64);
+                x + ((hash >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.5
+            });
+            moved.collect()
+        })
+        .collect();
+    for distance in [Distance::Euclidean, Distance::DotProduct] {
+        let spec = spec(100, Codec::Int8Quantized, distance);
+        let mut bench = Bench::load(spec.clone(), &base);
+        (0..gone.len()).for_each(|slot| bench.remove(slot));
+        for rows in others.chunks(50) {
+            bench.insert(rows);
+        }
+        assert_eq!(bench.index.dead(), gone.len());
+        bench.insert(gone);
+        assert_eq!(bench.index.dead(), 0);
+        bench.maintain(usize::MAX);
+        bench.assert_sound();
+        let mut new = Bench::load(spec, &base[150..]);
+        for rows in others.chunks(50) {
+            new.insert(rows);
+        }
+        new.insert(gone);
+        new.maintain(usize::MAX);
+        // Their own surroundings, and those of others.
+        let [after, new] =
+            [&bench, &new].map(|bench| [gone, &queries].map(|queries| bench.recall(queries, 24)));
+        println!("{distance}: {after:.4?} after, {new:.4?} of new rows");
+        assert!(after[0] >= new[0] - 0.02 && after[1] >= new[1] - 0.04);
+    }
+}
+
 #[test]
 fn a_sweep_ends_while_rows_come_in_one_by_one() {
     let (base, _) = glove();

@@ -114,6 +114,12 @@ impl Bench {
         self.rows[slot] = None;
     }
 
+    /// The vector in a slot, as stored.
+    fn decoded(&self, slot: usize) -> Vec<f32> {
+        let (_, encoded) = self.rows[slot].as_ref().expect("a live row");
+        encoded.decode().unwrap()
+    }
+
     /// Clean-up to its end, in slices of `budget`.
     fn maintain(&mut self, budget: usize) {
         while let Some(patch) = self.index.maintain(budget) {
