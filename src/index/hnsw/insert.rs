@@ -128,7 +128,7 @@ pub(super) fn candidates(
     pools
 }
 
-/// Works out every list that changes when `newcomers` enter the graph.
+/// Works out every list that changes when `newcomers`, in ascending order, enter the graph.
 pub(super) fn link(
     space: &Space<'_>,
     graph: &Graph,
@@ -190,8 +190,14 @@ fn forward_lists(
     }
     let select = |level: u8| {
         let pool = new.pools.get(usize::from(level));
-        let living = |near: &Near| !space.is_dead(near.node);
-        let pool = pool.into_iter().flatten().copied().filter(living);
+        // Old nodes among the mates are not taken twice.
+        let is_mate = |node: u32| {
+            newcomers
+                .binary_search_by_key(&node, |new| new.node)
+                .is_ok()
+        };
+        let stays = |near: &Near| !space.is_dead(near.node) && !is_mate(near.node);
+        let pool = pool.into_iter().flatten().copied().filter(stays);
         let mates = mates.iter().filter(|(top, _)| *top >= level);
         let mut pool: Vec<Near> = pool.chain(mates.map(|(_, near)| *near)).collect();
         pool.sort_unstable_by(Near::order);

@@ -321,3 +321,49 @@ fn plans_from_before_a_release_are_void() {
     assert!(wrong.is_empty(), "{wrong:?}");
     assert_eq!(bench.index.len(), 2_500);
 }
+
+/// What a plan led to may die and live again before the plan is followed.
+#[test]
+fn plans_lead_once_to_what_lives_again() {
+    let (mut base, _) = glove();
+    // Of very different lengths, which inner products take for near and far.
+    for (row, vector) in base.iter_mut().enumerate() {
+        let length = 1.0 + (row % 7) as f32;
+        vector.iter_mut().for_each(|value| *value *= length);
+    }
+    let (first, late) = base.split_at(3_000);
+    let (late, crowd) = late.split_at(200);
+    for distance in DISTANCES {
+        let spec = spec(100, Codec::Int8Quantized, distance);
+        let mut bench = Bench::load(spec, first);
+        let late: Vec<EncodedVector> = late.iter().map(|row| bench.encode(row)).collect();
+        let planned = late.iter().map(|row| bench.index.plan(row.view()));
+        let plans: Vec<Option<Plan>> = planned.collect();
+        let gone = (0..first.len()).step_by(12);
+        let rows: Vec<EncodedVector> = gone
+            .clone()
+            .map(|slot| bench.encode(&first[slot]))
+            .collect();
+        gone.for_each(|slot| bench.remove(slot));
+        for rows in crowd.chunks(50) {
+            bench.insert(rows);
+        }
+        assert_eq!(bench.index.dead(), rows.len());
+        let mut entries = Vec::new();
+        let plans = plans.into_iter().chain(rows.iter().map(|_| None));
+        for (vector, plan) in late.iter().chain(&rows).zip(plans) {
+            let nth = entries.len();
+            entries.push(Entry {
+                slot: Slot::new(bench.rows.len() + nth),
+                id: RowId::new(bench.next_id + nth as u64),
+                vector: vector.view(),
+                plan,
+            });
+        }
+        let patch = bench.index.prepare(entries);
+        bench.index.apply(patch);
+        assert_eq!(bench.index.dead(), 0);
+        let wrong = bench.index.check();
+        assert!(wrong.is_empty(), "{distance}: {wrong:?}");
+    }
+}

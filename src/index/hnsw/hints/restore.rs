@@ -238,10 +238,7 @@ impl Hnsw {
     fn relink(&self, graph: &mut Graph, nodes: &[u32]) {
         let newcomers = map(nodes, |&node| {
             let level = self.nodes.level(node);
-            let mut pools = find_candidates(&self.parts(), graph, self.nodes.point(node), level);
-            for pool in &mut pools {
-                pool.retain(|near| nodes.binary_search(&near.node).is_err());
-            }
+            let pools = find_candidates(&self.parts(), graph, self.nodes.point(node), level);
             Newcomer { node, level, pools }
         });
         let edits = link(&Space::of(&self.nodes), graph, &self.params, &newcomers);
