@@ -245,7 +245,7 @@ fn arrive(
     incoming: Vec<Arrivals>,
 ) -> Vec<ListEdit> {
     let mut lists = map(&incoming, |arrivals| merge(space, graph, forward, arrivals));
-    keep_last_in_links(graph, &mut lists);
+    keep_last_in_links(space, graph, &mut lists);
     lists.into_iter().map(Merged::into_edit).collect()
 }
 
@@ -327,9 +327,9 @@ fn shrink(space: &Space<'_>, node: u32, pool: &[Near], capacity: usize) -> Vec<u
     taken.iter().map(|near| near.node).collect()
 }
 
-/// Takes back a dropped link that was its target's last, in place of the farthest link whose
-/// target has others.
-fn keep_last_in_links(graph: &Graph, lists: &mut [Merged]) {
+/// Takes back a dropped link that was its live target's last: where there is room, or else in place of
+/// the last link whose target has others, which is the farthest where a list was chosen again.
+fn keep_last_in_links(space: &Space<'_>, graph: &Graph, lists: &mut [Merged]) {
     let lists: Vec<&mut Merged> = lists.iter_mut().filter(|list| list.level == 0).collect();
     let mut gained: HashMap<u32, i64> = HashMap::new();
     for list in &lists {
@@ -346,7 +346,12 @@ fn keep_last_in_links(graph: &Graph, lists: &mut [Merged]) {
             let degree = |gained: &HashMap<u32, i64>, node: u32| {
                 i64::from(graph.in_degree(node)) + gained.get(&node).copied().unwrap_or(0)
             };
-            if degree(&gained, lost) > 0 {
+            if space.is_dead(lost) || degree(&gained, lost) > 0 {
+                continue;
+            }
+            if list.links.len() < graph.capacity(0) {
+                *gained.entry(lost).or_default() += 1;
+                list.links.push(lost);
                 continue;
             }
             let spare = list

@@ -25,7 +25,7 @@ mod select;
 mod upper;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -62,8 +62,8 @@ pub(crate) struct Hnsw {
     /// Counts the times that numbers of nodes were released: plans of before name other nodes.
     epoch: u64,
     sweep: Option<Sweep>,
-    /// By dead node: how many lists held it when it died.
-    holders: HashMap<u32, u8>,
+    /// Dead nodes that are linked as they were when they died: no list has changed since.
+    intact: HashSet<u32>,
     /// Nodes linked since every node was last proved reachable.
     unproved: usize,
     /// How many of a sample of nodes walks found at best, since the graph was built.
@@ -102,7 +102,7 @@ impl Hnsw {
             version: start,
             epoch: start,
             sweep: None,
-            holders: HashMap::new(),
+            intact: HashSet::new(),
             unproved: 0,
             best_sample: AtomicU16::new(0),
             scratches: Scratches {
@@ -146,15 +146,12 @@ impl Hnsw {
         self.nodes.detach(node, slot, &self.rows);
         self.rows.take(slot);
         if self.nodes.is(node, nodes::DEAD) {
-            match &self.graph {
-                Some(graph) => {
-                    self.holders.insert(node, graph.in_degree(node));
-                }
-                None => {
-                    // No link leads to it.
-                    self.nodes.doom(&[node]);
-                    self.nodes.release(&[node]);
-                }
+            if self.graph.is_some() {
+                self.intact.insert(node);
+            } else {
+                // No link leads to it.
+                self.nodes.doom(&[node]);
+                self.nodes.release(&[node]);
             }
         }
         self.version += 1;
@@ -194,14 +191,14 @@ impl Hnsw {
             .sweep
             .as_ref()
             .map_or(0, |sweep| sweep.doomed.capacity() * 4);
-        // A number and a count in eight bytes and one of the table itself, an eighth of them vacant.
-        let holders = self.holders.capacity() * 8 / 7 * 9;
+        // A number and a byte of the table itself, an eighth of them vacant.
+        let intact = self.intact.capacity() * 8 / 7 * 5;
         let idle = self.scratches.idle.lock();
         let scratches: usize = idle.iter().map(Scratch::memory).sum();
         IndexMemory {
             codes: self.nodes.codes.memory() + self.stored.memory(),
             links: self.graph.as_ref().map_or(0, Graph::memory),
-            other: self.rows.memory() + self.nodes.memory() + doomed + holders + scratches,
+            other: self.rows.memory() + self.nodes.memory() + doomed + intact + scratches,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Writing in two steps: work out a patch while searches go on, then put it in place.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 
 use super::super::codes::{Coder, Codes};
@@ -27,10 +27,6 @@ const UNPROVED_MIN: usize = 64;
 
 /// The reachability of tables below this size is proved by the caller alone.
 const PROVED_ALONE_MAX: usize = 500_000;
-
-/// A dead node that lives again is linked as a new one where less than this share of the lists that
-/// held it when it died still does.
-const REMEMBERED_SHARE: f64 = 0.9;
 
 /// What maintenance is due.
 enum Due {
@@ -104,7 +100,7 @@ impl Hnsw {
         let mut coder = Coder::new(self.nodes.codes.geometry);
         let point = coder.encode(vector);
         if let Some(known) = self.nodes.find(point)
-            && !self.is_forgotten(graph, known)
+            && !self.is_forgotten(known)
         {
             return None;
         }
@@ -130,13 +126,15 @@ impl Hnsw {
         if let Some(graph) = fresh.as_ref().or(self.graph.as_ref()) {
             let living: Vec<u32> = revived.keys().copied().collect();
             let space = Space::with(&self.nodes, &codes, &living);
+            // Where nothing came since, and nothing comes with them, nodes live again links and all.
+            let is_alone = plans.is_empty() && !living.iter().any(|&node| self.is_forgotten(node));
             let new = plans.into_iter().zip(&levels).zip(base..);
             let new = new.map(|((plan, &level), node)| (node, level, plan));
-            let forgotten = revived
+            let old = revived
                 .into_iter()
-                .filter(|(node, _)| self.is_forgotten(graph, *node))
+                .filter(|_| !is_alone)
                 .map(|(node, plan)| (node, self.nodes.level(node), plan));
-            let newcomers = self.newcomers(graph, &space, forgotten.chain(new).collect());
+            let newcomers = self.newcomers(graph, &space, old.chain(new).collect());
             edits = link(&space, graph, &self.params, &newcomers);
         }
         let number = |node: &mut u32| {
@@ -216,7 +214,8 @@ impl Hnsw {
             let node = match known.or_else(mate) {
                 Some(node) => {
                     if known.is_some() && self.nodes.is(node, DEAD) {
-                        batch.revived.entry(node).or_insert(plan);
+                        let known = batch.revived.entry(node).or_default();
+                        *known = known.take().or(plan);
                     }
                     node
                 }
@@ -239,13 +238,10 @@ impl Hnsw {
         batch
     }
 
-    /// Whether a dead node has lost so many links to it, which are the first to go where rows arrive,
-    /// that it would be harder to find than before.
-    fn is_forgotten(&self, graph: &Graph, node: u32) -> bool {
-        let Some(&before) = self.holders.get(&node) else {
-            return false;
-        };
-        f64::from(graph.in_degree(node)) < REMEMBERED_SHARE * f64::from(before)
+    /// Whether a dead node must be linked as a new one to live again: links to it are the first to
+    /// go where rows arrive, and rows that came meanwhile are not linked to it.
+    fn is_forgotten(&self, node: u32) -> bool {
+        self.nodes.is(node, DEAD) && !self.intact.contains(&node)
     }
 
     /// The nodes that are to be linked, given as node, level and plan.
@@ -315,7 +311,7 @@ impl Hnsw {
             self.stored.put(row.slot, &row.record);
             let alike = |a, b| self.stored.are_alike(a, b);
             self.nodes.attach(row.node, row.slot, &self.rows, alike);
-            self.holders.remove(&row.node);
+            self.intact.remove(&row.node);
         }
         // Links to a dead node go first where lists are full: one that lives again may have few.
         let entered = insertion.levels.len() + (dead - self.nodes.dead());
@@ -325,6 +321,9 @@ impl Hnsw {
     }
 
     fn edit(&mut self, edits: Edits) {
+        if !edits.lists.is_empty() {
+            self.intact = HashSet::new();
+        }
         if let Some(graph) = &mut self.graph {
             graph.apply(edits);
         }
@@ -347,7 +346,7 @@ impl Hnsw {
         // lives again.
         let dead: Vec<u32> = self.nodes.dead_nodes().collect();
         self.nodes.doom(&dead);
-        self.holders = HashMap::new();
+        self.intact = HashSet::new();
         self.epoch += 1;
         self.unproved = usize::MAX;
     }
@@ -360,7 +359,7 @@ impl Hnsw {
         let dead: Vec<u32> = self.nodes.dead_nodes().collect();
         self.nodes.doom(&dead);
         self.nodes.release(&dead);
-        self.holders = HashMap::new();
+        self.intact = HashSet::new();
         self.epoch += 1;
         self.unproved = 0;
     }

@@ -105,6 +105,77 @@ fn rows_that_come_back_among_others_are_found_as_new_ones() {
     }
 }
 
+/// A document's rows go and come back with a few that are new. While all of them are gone nothing
+/// leads to where the new ones belong.
+#[test]
+fn rows_that_come_with_or_before_their_neighbourhood_are_found() {
+    let (base, _) = glove();
+    let rows = 110u64;
+    let document: Vec<Vec<f32>> = (0..rows)
+        .map(|row| {
+            let moved = base[0].iter().enumerate().map(|(i, x)| {
+                let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&[i as u8], row);
+                x + ((hash >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.3
+            });
+            moved.collect()
+        })
+        .collect();
+    let (new, old) = document.split_at(4);
+    for distance in [Distance::Euclidean, Distance::Cosine] {
+        for groups in [vec![&document[..]], vec![new, old], vec![old, new]] {
+            let spec = spec(100, Codec::Int8Quantized, distance);
+            let mut bench = Bench::load(spec, &[old, &base[100..]].concat());
+            (0..old.len()).for_each(|slot| bench.remove(slot));
+            for rows in groups {
+                bench.insert(rows);
+            }
+            assert_eq!(bench.index.dead(), 0);
+            bench.maintain(usize::MAX);
+            bench.assert_sound();
+            let is_found = |row: &&Vec<f32>| bench.search(row, 1, 16) == bench.truth(row, 1);
+            assert_eq!(new.iter().filter(is_found).count(), new.len());
+        }
+    }
+}
+
+/// Nodes that die and live again while a sweep is under way: lists of the doomed hold them, and go.
+#[test]
+fn rows_that_come_back_within_a_sweep_are_found() {
+    let (base, _) = glove();
+    let spec = spec(100, Codec::Int8Quantized, Distance::Euclidean);
+    let mut bench = Bench::load(spec, &base);
+    // All but a few of what is near some rows.
+    let mut gone = Vec::new();
+    for row in [3, 500, 1_500, 2_500] {
+        let near = bench.truth(&base[row], 200);
+        gone.extend(near.iter().map(|(_, id)| id.get() as usize - 1));
+    }
+    gone.sort_unstable();
+    gone.dedup();
+    let (back, gone): (Vec<usize>, Vec<usize>) = gone.iter().partition(|&slot| slot % 10 == 0);
+    gone.iter().for_each(|&slot| bench.remove(slot));
+    let patch = bench.index.maintain(100).expect("a sweep is due");
+    bench.index.apply(patch);
+    back.iter().for_each(|&slot| bench.remove(slot));
+    for _ in 0..base.len() / 100 - 2 {
+        let patch = bench.index.maintain(100).expect("the sweep goes on");
+        bench.index.apply(patch);
+    }
+    assert_eq!(bench.index.dead(), gone.len() + back.len());
+    let rows: Vec<Vec<f32>> = back.iter().map(|&slot| base[slot].clone()).collect();
+    bench.insert(&rows);
+    assert_eq!(bench.index.dead(), gone.len());
+    bench.maintain(usize::MAX);
+    assert_eq!(bench.index.dead(), 0);
+    bench.assert_sound();
+    let found = bench.recall(&rows, 16);
+    println!(
+        "{} rows that came back within a sweep: {found:.4}",
+        rows.len()
+    );
+    assert!(found >= 0.99, "{found}");
+}
+
 #[test]
 fn a_sweep_ends_while_rows_come_in_one_by_one() {
     let (base, _) = glove();

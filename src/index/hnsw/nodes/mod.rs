@@ -140,7 +140,7 @@ impl Nodes {
     }
 
     /// The node of a code: the live one, or one whose rows are gone and that a new row brings back
-    /// to life, links and all.
+    /// to life.
     pub(super) fn find(&self, point: Point<'_>) -> Option<u32> {
         self.twins.find(&self.codes, point, CodeHash::of(point))
     }
