@@ -275,7 +275,10 @@ fn merge(
 ) -> Merged {
     let &Arrivals { level, node, .. } = arrivals;
     let before = graph.links(level, node).to_vec();
-    let mut links = forward.get(&(level, node)).unwrap_or(&before).clone();
+    let (mut links, replaced) = match forward.get(&(level, node)) {
+        Some(own) => (own.clone(), before),
+        None => (before, Vec::new()),
+    };
     let fresh: Vec<u32> = arrivals
         .from
         .iter()
@@ -283,10 +286,8 @@ fn merge(
         .filter(|from| !links.contains(from))
         .collect();
     links.extend(fresh);
-    let mut dropped: Vec<u32> = before
-        .into_iter()
-        .filter(|link| !links.contains(link))
-        .collect();
+    let mut dropped = replaced;
+    dropped.retain(|link| !links.contains(link));
     let capacity = graph.capacity(level);
     if links.len() > capacity {
         let nears = links.iter().map(|&link| space.near(node, link));

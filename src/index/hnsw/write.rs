@@ -214,8 +214,8 @@ impl Hnsw {
             let node = match known.or_else(mate) {
                 Some(node) => {
                     if known.is_some() && self.nodes.is(node, DEAD) {
-                        let known = batch.revived.entry(node).or_default();
-                        *known = known.take().or(plan);
+                        let kept = batch.revived.entry(node).or_default();
+                        *kept = kept.take().or(plan);
                     }
                     node
                 }
@@ -313,7 +313,7 @@ impl Hnsw {
             self.nodes.attach(row.node, row.slot, &self.rows, alike);
             self.intact.remove(&row.node);
         }
-        // Links to a dead node go first where lists are full: one that lives again may have few.
+        // A proof passes over the dead, so those that live again are as little proved as new ones.
         let entered = insertion.levels.len() + (dead - self.nodes.dead());
         self.unproved = self.unproved.saturating_add(entered);
         self.edit(insertion.edits);

@@ -6,6 +6,16 @@ fn glove() -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     fixture("glove4k")
 }
 
+/// A vector near another: every coordinate within half of `width`, the same for the same seed.
+fn moved(vector: &[f32], seed: u64, width: f32) -> Vec<f32> {
+    let coordinates = vector.iter().enumerate();
+    let moved = coordinates.map(|(i, x)| {
+        let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&[i as u8], seed);
+        x + ((hash >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * width
+    });
+    moved.collect()
+}
+
 #[test]
 fn inserts_cross_into_a_graph() {
     let (base, queries) = glove();
@@ -71,13 +81,7 @@ fn rows_that_come_back_among_others_are_found_as_new_ones() {
     let gone = &base[..150];
     // Many for each of those that are gone, around it.
     let others: Vec<Vec<f32>> = (0..20 * gone.len())
-        .map(|nth| {
-            let moved = gone[nth % gone.len()].iter().enumerate().map(|(i, x)| {
-                let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&[i as u8], nth as u64);
-                x + ((hash >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.5
-            });
-            moved.collect()
-        })
+        .map(|nth| moved(&gone[nth % gone.len()], nth as u64, 0.5))
         .collect();
     for distance in [Distance::Euclidean, Distance::DotProduct] {
         let spec = spec(100, Codec::Int8Quantized, distance);
@@ -111,15 +115,7 @@ fn rows_that_come_back_among_others_are_found_as_new_ones() {
 fn rows_that_come_with_or_before_their_neighbourhood_are_found() {
     let (base, _) = glove();
     let rows = 110u64;
-    let document: Vec<Vec<f32>> = (0..rows)
-        .map(|row| {
-            let moved = base[0].iter().enumerate().map(|(i, x)| {
-                let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&[i as u8], row);
-                x + ((hash >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 0.3
-            });
-            moved.collect()
-        })
-        .collect();
+    let document: Vec<Vec<f32>> = (0..rows).map(|row| moved(&base[0], row, 0.3)).collect();
     let (new, old) = document.split_at(4);
     for distance in [Distance::Euclidean, Distance::Cosine] {
         for groups in [vec![&document[..]], vec![new, old], vec![old, new]] {
@@ -288,12 +284,7 @@ fn near_duplicates_see_each_other() {
     let mut rows = Vec::new();
     for (place, center) in base[..60].iter().enumerate() {
         for copy in 0..50u64 {
-            let seed = place as u64 * 50 + copy;
-            let moved = center.iter().enumerate().map(|(i, x)| {
-                let hash = xxhash_rust::xxh3::xxh3_64_with_seed(&[i as u8], seed);
-                x + ((hash >> 40) as f32 / (1u64 << 24) as f32 - 0.5) * 2e-2
-            });
-            rows.push(moved.collect::<Vec<f32>>());
+            rows.push(moved(center, place as u64 * 50 + copy, 2e-2));
         }
     }
     let mut live = Bench::new(spec(100, Codec::Int8Quantized, Distance::Euclidean));
